@@ -1,0 +1,61 @@
+"""What a callback may ask of a LightningModule: small protocols, so that callbacks know no architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
+
+from torch import Tensor
+
+P = TypeVar("P")
+
+
+@runtime_checkable
+class SupportsSampling(Protocol):
+    """A module that generates images by itself."""
+
+    def sample(self, n: int, /) -> Tensor:
+        """n images (n, C, H, W) on the module's device, in its training range; draws its own noise."""
+
+
+@runtime_checkable
+class SupportsSampleFrom(Protocol):
+    """A module that generates images from latent vectors that a caller can hold on to."""
+
+    def latents(self, n: int, /) -> Tensor:
+        """n latent rows (n, ...) on the module's device, drawn from torch's global random state."""
+
+    def decode(self, z: Tensor, /) -> Tensor:
+        """The images (n, C, H, W), in the module's training range, of latent rows (n, ...)."""
+
+
+@runtime_checkable
+class SupportsReconstruction(Protocol):
+    """A module that encodes and decodes images."""
+
+    def reconstruct(self, x: Tensor, /) -> Tensor:
+        """The reconstructions (B, C, H, W) of images (B, C, H, W), both in the module's training range."""
+
+
+@runtime_checkable
+class SupportsReference(Protocol):
+    """A datamodule that hands out the images which generated ones are compared with."""
+
+    def reference_dataloader(self) -> Iterable[Any]:
+        """This rank's share of the training images, not augmented, in order: batches (images, labels)."""
+
+
+def require(module: object, protocol: type[P], asked_by: object) -> P:
+    """`module` itself, known to satisfy `protocol`.
+
+    Raises:
+        TypeError: it doesn't; the message names the module's class and the methods it lacks.
+    """
+    if isinstance(module, protocol):
+        return cast(P, module)
+    wanted = [name for name in vars(protocol) if not name.startswith("_")]
+    missing = " and ".join(f"{name}()" for name in wanted if not callable(getattr(module, name, None)))
+    raise TypeError(
+        f"{type(asked_by).__name__} needs a module with {missing}, which {type(module).__name__} doesn't have"
+        f" (see callbacks.protocols.{protocol.__name__})"
+    )
