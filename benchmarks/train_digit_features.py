@@ -42,7 +42,8 @@ def train(images: Tensor, labels: Tensor, epochs: int, batch_size: int, seed: in
     """A trained network in eval mode; a pure function of its arguments."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    network = DigitFeatures(pretrained=False).to(memory_format=torch.channels_last)
+    network = DigitFeatures(pretrained=False)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.01)
     steps = len(images) // batch_size
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-3, total_steps=epochs * steps)

@@ -25,11 +25,11 @@ class ExponentialMovingAverage(Callback):
     optimizers make one together. Lightning's own `EMAWeightAveraging` counts `trainer.global_step`, which two
     optimizers move by two, and with `update_every_n_steps=2` then never updates (PL#21724).
 
-    The averaged weights are copied into the module from `on_validation_start` to `on_validation_end` (the same
-    for test and predict), the raw ones back afterwards, also after an exception. The callback moves itself to
-    the front of the trainer's callbacks, so that all others see the same weights wherever they are listed.
-    Checkpoints hold the raw weights in `state_dict` at any time, and the averaged ones in this callback's state:
-    `load_averaged_weights` reads them.
+    The averaged weights are copied into the module from `on_validation_start` to `on_validation_end` (the
+    same for test and predict), the raw ones back afterwards, also after an exception. The callback moves
+    itself to the front of the trainer's callbacks, so that all others see the same weights wherever they are
+    listed. Checkpoints hold the raw weights in `state_dict` at any time, and the averaged ones in this
+    callback's state: `load_averaged_weights` reads them.
 
     Args:
         module: path of the submodule, such as "generator"; "" averages the whole LightningModule.
@@ -38,7 +38,8 @@ class ExponentialMovingAverage(Callback):
         start_step: number of steps before the first update.
 
     Raises:
-        ValueError: an argument is out of its range, or (when training starts) `module` is no submodule's path.
+        ValueError: an argument is out of its range, or (when training starts) `module` is no submodule's
+            path.
     """
 
     def __init__(
@@ -46,7 +47,8 @@ class ExponentialMovingAverage(Callback):
     ) -> None:
         if every_n_steps < 1 or start_step < 0:
             raise ValueError(
-                f"every_n_steps must be at least 1 and start_step at least 0, got {every_n_steps} and {start_step}"
+                "every_n_steps must be at least 1 and start_step at least 0,"
+                f" got {every_n_steps} and {start_step}"
             )
         self.module = module
         self.decay = decay
@@ -94,7 +96,7 @@ class ExponentialMovingAverage(Callback):
 
     @contextmanager
     def averaged_weights(self, pl_module: pl.LightningModule) -> Iterator[None]:
-        """The module with its averaged weights, for use outside validation; no change if there are none yet."""
+        """The module with its averaged weights, also outside validation; no change if there are none yet."""
         swapped_before = bool(self._raw)
         self._swap_in(pl_module)
         try:

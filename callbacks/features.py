@@ -11,9 +11,7 @@ from torch import Tensor, nn
 
 DIGIT_WEIGHTS = Path(__file__).with_name("mnist_features.safetensors")
 _INCEPTION_PREFIX = "inception:"
-_KNOWN = (
-    'features="digits" (one channel), "inception:PATH" (three channels) or an nn.Module with num_features'
-)
+_KNOWN = 'features="digits" (one channel), "inception:PATH" (three channels) or an nn.Module of your own'
 
 
 class DigitFeatures(nn.Module):
@@ -27,7 +25,7 @@ class DigitFeatures(nn.Module):
     60,000 training images); measured accuracy on the other 10,000: 99.48 %.
 
     Args:
-        pretrained: load the shipped weights. The network is then frozen: eval mode, no gradients for its weights.
+        pretrained: load the shipped weights and freeze them: eval mode, no gradients.
     """
 
     num_features = 64
@@ -58,7 +56,8 @@ class DigitFeatures(nn.Module):
         """
         if images.ndim != 4 or images.shape[1] != 1:
             raise ValueError(
-                f"DigitFeatures takes images of shape (B, 1, H, W), got {tuple(images.shape)}; there is {_KNOWN}"
+                f"DigitFeatures takes images of shape (B, 1, H, W), got {tuple(images.shape)};"
+                f" there is {_KNOWN}"
             )
         images = images.float()
         if images.shape[-2:] != (self.size, self.size):
@@ -109,7 +108,8 @@ class InceptionFeatures(nn.Module):
         """
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(
-                f"InceptionFeatures takes images of shape (B, 3, H, W), got {tuple(images.shape)}; there is {_KNOWN}"
+                f"InceptionFeatures takes images of shape (B, 3, H, W), got {tuple(images.shape)};"
+                f" there is {_KNOWN}"
             )
         pixels = ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
         features: Tensor = self.network(pixels)[0]
@@ -119,12 +119,15 @@ class InceptionFeatures(nn.Module):
 def build_features(features: str | nn.Module) -> nn.Module:
     """The feature network that `features` names: "digits", "inception:PATH", or a module of your own.
 
-    A module of your own takes images (B, C, H, W) in [-1, 1] and gives vectors (B, F).
+    A module of your own takes images (B, C, H, W) in [-1, 1], gives vectors (B, F) and has an attribute
+    `num_features`, F.
 
     Raises:
-        ValueError: `features` is an unknown name.
+        ValueError: `features` is an unknown name, or a module without `num_features`.
     """
     if isinstance(features, nn.Module):
+        if not isinstance(getattr(features, "num_features", None), int):
+            raise ValueError(f"the feature network {type(features).__name__} needs an integer num_features")
         return features.eval().requires_grad_(False)
     if features == "digits":
         return DigitFeatures()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
-
-P = TypeVar("P")
 
 
 @runtime_checkable
@@ -45,14 +43,14 @@ class SupportsReference(Protocol):
         """This rank's share of the training images, not augmented, in order: batches (images, labels)."""
 
 
-def require(module: object, protocol: type[P], asked_by: object) -> P:
+def require(module: object, protocol: type[Any], asked_by: object) -> Any:
     """`module` itself, known to satisfy `protocol`.
 
     Raises:
         TypeError: it doesn't; the message names the module's class and the methods it lacks.
     """
     if isinstance(module, protocol):
-        return cast(P, module)
+        return module
     wanted = [name for name in vars(protocol) if not name.startswith("_")]
     missing = " and ".join(f"{name}()" for name in wanted if not callable(getattr(module, name, None)))
     raise TypeError(

@@ -35,7 +35,8 @@ def forked_rng(device: torch.device, *key: int) -> Iterator[None]:
 
     Args:
         device: where the draws happen.
-        key: non-negative integers, such as (seed, step): equal keys give equal draws, others independent ones.
+        key: non-negative integers, such as (seed, step): equal keys give equal draws, others independent
+            ones.
     """
     mixed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

@@ -1,0 +1,189 @@
+"""Quality of generated images after each validation: FID, KID, precision and recall."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence, Sized
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch import Callback
+from torch import Tensor, nn
+
+from callbacks.feature_metrics import METRICS, FeatureMetrics
+from callbacks.features import build_features
+from callbacks.progress import progress
+from callbacks.protocols import SupportsReference, SupportsSampling, require
+from callbacks.sampling import evaluating, forked_rng, run_seed
+
+
+class GenerativeMetrics(Callback):
+    """Logs val/fid, val/kid, val/precision and val/recall of samples of the module.
+
+    The images to compare with come from the datamodule's `reference_dataloader()`, or, where there is none,
+    are the validation images. Their features are computed once a run. Features are computed in float32 (no
+    autocast), statistics in float64. The feature network and all states belong to this callback: they are in
+    no parameters(), no state_dict() and no checkpoint.
+
+    The samples are a pure function of the run's seed and the step, whatever the number of processes: batch k
+    of them is drawn under a random state of its own, and each process draws a part of the batches. Training's
+    random state is left as it was. With `ExponentialMovingAverage` the samples come from the averaged
+    weights. Samples with NaN or infinity stop the run with a FloatingPointError, in all processes.
+
+    FID depends on the number of samples (fewer give larger values) and on the features: compare values taken
+    with equal settings, and those of papers only with Inception features and their numbers of images.
+
+    Args:
+        num_samples: number of generated images of a validation, all processes together.
+        batch_size: images generated at a time.
+        features: "digits" (one channel; `callbacks.features.DigitFeatures`), "inception:PATH" (three
+            channels; PATH to torch-fidelity's weights), or a module with `num_features` that takes images
+            (B, C, H, W) in [-1, 1] and gives vectors (B, num_features).
+        metrics: which of "fid", "kid", "precision", "recall".
+        nearest_k: number of neighbors for precision and recall.
+
+    Raises:
+        ValueError: an argument is out of its range or an unknown name.
+    """
+
+    def __init__(
+        self,
+        num_samples: int = 2000,
+        batch_size: int = 256,
+        features: str | nn.Module = "digits",
+        metrics: Sequence[str] = METRICS,
+        nearest_k: int = 3,
+    ) -> None:
+        for name in metrics:
+            if name not in METRICS:
+                near = difflib.get_close_matches(name, METRICS, n=1) or METRICS
+                raise ValueError(f"unknown metric {name!r}; the nearest: {', '.join(near)}")
+        if batch_size < 1 or nearest_k < 1 or num_samples <= nearest_k:
+            raise ValueError(
+                "batch_size and nearest_k must be at least 1 and num_samples more than nearest_k,"
+                f" got {batch_size}, {nearest_k} and {num_samples}"
+            )
+        self.num_samples = num_samples
+        self.batch_size = batch_size
+        self.metrics = tuple(metrics)
+        self.nearest_k = nearest_k
+        self._network = build_features(features)
+        self._state: FeatureMetrics | None = None
+        self._reference_is_complete = False
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Check the module, and forget the reference of an earlier run."""
+        require(pl_module, SupportsSampling, self)
+        self._state = None
+        self._reference_is_complete = False
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Get ready on the module's device."""
+        if self._state is None and not trainer.sanity_checking:
+            self._network.to(pl_module.device)
+            self._state = FeatureMetrics(
+                self.metrics, self.num_samples, self._num_features, self.nearest_k, pl_module.device
+            )
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Without a reference of the datamodule's, the first validation's images become it."""
+        if trainer.sanity_checking or self._reference_is_complete or _has_reference(trainer):
+            return
+        assert self._state is not None
+        self._state.add_real(self._features(_images(batch)))
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Generate, compare, log."""
+        if trainer.sanity_checking:
+            return
+        assert self._state is not None
+        if not self._reference_is_complete:
+            self._complete_reference(self._state, trainer)
+        module: SupportsSampling = require(pl_module, SupportsSampling, self)
+        with evaluating(pl_module):
+            fake = self._fake_features(trainer, module, pl_module.device)
+        self._refuse_non_finite(fake, trainer, pl_module)
+        self._state.add_fake(fake)
+        # KID may draw random blocks: the same ones in all processes.
+        with forked_rng(pl_module.device, run_seed(), trainer.global_step):
+            values = self._state.compute()
+        for name, value in values.items():
+            pl_module.log(f"val/{name}", value.float(), prog_bar=name == "fid", sync_dist=True, batch_size=1)
+
+    @property
+    def _num_features(self) -> int:
+        number = self._network.num_features
+        assert isinstance(number, int)
+        return number
+
+    def _complete_reference(self, state: FeatureMetrics, trainer: pl.Trainer) -> None:
+        """Take in the datamodule's reference images, if it has any."""
+        if _has_reference(trainer):
+            loader: Iterable[Any] = trainer.datamodule.reference_dataloader()  # type: ignore[attr-defined]
+            batches = len(loader) if isinstance(loader, Sized) else None
+            with torch.no_grad(), progress(trainer, "Reference features", batches) as advance:
+                for batch in loader:
+                    # Runs the datamodule's transfer hooks, such as a normalization on the device.
+                    batch = trainer.strategy.batch_to_device(batch)
+                    state.add_real(self._features(_images(batch)))
+                    advance(1)
+        state.finish_real()
+        self._reference_is_complete = True
+
+    def _fake_features(self, trainer: pl.Trainer, module: SupportsSampling, device: torch.device) -> Tensor:
+        """Features (N, F) of this process's part of the samples."""
+        batches = -(-self.num_samples // self.batch_size)
+        rank, world = trainer.global_rank, trainer.world_size
+        mine = range(rank * batches // world, (rank + 1) * batches // world)
+        parts = [torch.empty(0, self._num_features, device=device)]
+        with progress(trainer, "Generating", len(mine)) as advance:
+            for k in mine:
+                n = min(self.batch_size, self.num_samples - k * self.batch_size)
+                with forked_rng(device, run_seed(), trainer.global_step, k):
+                    parts.append(self._features(module.sample(n)))
+                advance(1)
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def _features(self, images: Tensor) -> Tensor:
+        features = self._network(images)
+        if features.shape != (len(images), self._num_features):
+            raise ValueError(
+                f"the feature network {type(self._network).__name__} must give vectors"
+                f" ({len(images)}, {self._num_features}), got {tuple(features.shape)}"
+            )
+        # A network may hide NaN, for example by rounding its input.
+        finite = images.flatten(1).isfinite().all(dim=1, keepdim=True)
+        return features.float().where(finite, torch.nan)
+
+    def _refuse_non_finite(self, features: Tensor, trainer: pl.Trainer, pl_module: nn.Module) -> None:
+        """All processes stop together: one alone would leave the others waiting for it."""
+        bad = int((~features.isfinite()).any(dim=1).sum())
+        if trainer.strategy.reduce_boolean_decision(bad > 0, all=False):
+            raise FloatingPointError(
+                f"samples of {type(pl_module).__name__} hold NaN or infinity at step {trainer.global_step}"
+                f" ({bad} of {len(features)} samples of this process): the training has diverged"
+            )
+
+
+def _has_reference(trainer: pl.Trainer) -> bool:
+    return isinstance(trainer.datamodule, SupportsReference)  # type: ignore[attr-defined]
+
+
+def _images(batch: Any) -> Tensor:
+    """The images (B, C, H, W) of a batch that is (images, ...) or the images themselves."""
+    images = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
+    if not isinstance(images, Tensor):
+        raise ValueError(
+            f"GenerativeMetrics takes batches (images, ...) or images, got {type(batch).__name__}"
+        )
+    return images
