@@ -1,0 +1,229 @@
+"""fit, validate, test and predict: LightningCLI in subclass mode, and what a run of this project adds to it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from jsonargparse import set_parsing_settings
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from callbacks.non_finite_guard import NonFiniteError, NonFiniteGuard
+from callbacks.run_summary import RunSummary
+from runner import run_folder
+from runner.checkpoints import AtomicCheckpointIO, RunCheckpoint
+from runner.compatibility import check_checkpoint
+from runner.config_files import find_config, named_configs, refuse_urls
+from runner.errors import UserError, explain
+from runner.exact_resume import ExactResume
+from runner.interruption import GracefulStop, RunInterrupted
+from runner.loggers import default_loggers, finish_wandb
+from runner.plugins import PluginError, import_named
+from runner.warnings import quieten
+
+# LightningCLI lets configs come from URLs (traps.md 10). A config names classes to run: it is code.
+set_parsing_settings(config_read_mode_urls_enabled=False, config_read_mode_fsspec_enabled=False)
+
+
+class ParserError(UserError):
+    """What the parser says, with the options that it knows."""
+
+    def __init__(self, message: str, options: list[str]) -> None:
+        super().__init__(message)
+        self.options = options
+
+
+class Parser(LightningArgumentParser):
+    """An argument parser whose errors are exceptions, not a page of usage and an exit."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raises the parser's own words; `main` shortens them."""
+        raise ParserError(message, list(self._option_string_actions)) from ex
+
+
+class RunCLI(LightningCLI):
+    """One command: parses, makes the run folder, builds the objects, runs.
+
+    Args:
+        arguments: the command line, `["fit", "--config", ...]`.
+    """
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self.command = arguments[0]
+        self.arguments = list(arguments)
+        self.checkpoint: Path | None = None
+        self.folder = Path()
+        self._lock: Any = None
+        super().__init__(
+            model_class=LightningModule,
+            datamodule_class=LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            seed_everything_default=0,
+            trainer_defaults={"default_root_dir": "runs"},
+            parser_class=Parser,
+            # Of four commands only one is run: the other three parsers need not be built.
+            parser_kwargs={"prog": "run.py", self.command: {}},
+            args=self.arguments,
+        )
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """The command that was given."""
+        return {self.command: LightningCLI.subcommands()[self.command]}
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parses; LightningCLI would warn that sys.argv holds arguments too."""
+        self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        """Leaves the configuration alone: Lightning would let the checkpoint's hyper-parameters overrule it."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds the settings of the run's checkpoints."""
+        parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
+
+    def before_instantiate_classes(self) -> None:
+        """Finds the checkpoint and the folder before anything is built."""
+        settings = self.config[self.command]
+        parent, name = Path(settings.trainer.default_root_dir), self._run_name()
+        if settings.ckpt_path:
+            self.checkpoint = run_folder.resolve_checkpoint(settings.ckpt_path, parent, name)
+            settings.ckpt_path = str(self.checkpoint)
+        self.folder, self._lock = self._claim_folder(parent, name)
+
+    def after_instantiate_classes(self) -> None:
+        """Checks what only the objects can tell."""
+        if self._get(self.config, "optimizer") and not self.model.automatic_optimization:
+            name = type(self.model).__name__
+            raise UserError(f"{name} steps its own optimizers: set them in model.init_args, not by --optimizer.")
+        if self.checkpoint:
+            check_checkpoint(self.checkpoint, self.model)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Builds the Trainer with the run's loggers and callbacks."""
+        settings = self._get(self.config_init, "trainer")
+        self._dump_config()
+        if settings.get("logger") in (None, True) and not settings.get("fast_dev_run"):
+            kwargs["logger"] = default_loggers(self.folder, self.config_dump)
+        plugins = settings.get("plugins") or []
+        kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
+        exact_resume = ExactResume()
+        self.trainer_defaults["callbacks"] = [
+            exact_resume,
+            NonFiniteGuard(),
+            GracefulStop(exact_resume),
+            RunSummary(self._resume_command()),
+        ]
+        trainer = super().instantiate_trainer(**kwargs)
+        self._save_config()
+        return trainer
+
+    def _run_name(self) -> str:
+        configs = self.config[self.command].get("config") or []
+        if configs and Path(str(configs[-1])).stem != "config":
+            return Path(str(configs[-1])).stem
+        # A run folder's own config.yaml: the folder above says which config it was.
+        if configs:
+            return Path(str(configs[-1])).resolve().parent.parent.name
+        return self.config[self.command].model.class_path.split(".")[-1]
+
+    def _claim_folder(self, parent: Path, name: str) -> tuple[Path, Any]:
+        """The run's folder and the lock on it; other ranks learn of the folder from the first one's loggers."""
+        inherited = os.environ.get(run_folder.INHERITED)
+        if _local_rank() and inherited:
+            return Path(inherited), None
+        if getattr(rank_zero_only, "rank", 0) != 0 or self.config[self.command].trainer.fast_dev_run:
+            return parent, None
+        continued = run_folder.folder_of(self.checkpoint) if self.checkpoint and self.command == "fit" else None
+        folder = continued or run_folder.create(parent, name)
+        os.environ[run_folder.INHERITED] = str(folder)
+        return folder, run_folder.lock(folder)
+
+    @rank_zero_only
+    def _save_config(self) -> None:
+        """Writes the complete config.yaml; a resumed run with other settings keeps the earlier file beside it."""
+        if self.config[self.command].trainer.fast_dev_run:
+            return
+        path = self.folder / "config.yaml"
+        text = yaml.safe_dump(self.config_dump, sort_keys=False, allow_unicode=True)
+        if path.is_file() and path.read_text(encoding="utf-8") != text:
+            earlier = len(list(self.folder.glob("config-*.yaml"))) + 1
+            path.rename(self.folder / f"config-{earlier}.yaml")
+        run_folder.write_atomically(path, text)
+
+    def _resume_command(self) -> str:
+        kept = _without_option(self.arguments, "--ckpt_path")
+        return shlex.join(["python", "run.py", *kept]) + " --ckpt_path {checkpoint}"
+
+
+def _local_rank() -> int:
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def _is_child() -> bool:
+    """Whether Lightning started this process as a further rank of a run on one machine."""
+    return bool(_local_rank()) and "TORCHELASTIC_RUN_ID" not in os.environ
+
+
+def _without_option(arguments: Sequence[str], option: str) -> list[str]:
+    kept, skip = [], False
+    for argument in arguments:
+        if not skip and argument != option and not argument.startswith(f"{option}="):
+            kept.append(argument)
+        skip = argument == option and not skip
+    return kept
+
+
+def main(arguments: list[str]) -> int:
+    """Runs one of the four commands.
+
+    Args:
+        arguments: the command line, command first; `--debug` anywhere shows tracebacks.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 2 the user's mistake, 130 or 143 stopped by a signal.
+    """
+    debug = "--debug" in arguments
+    arguments = [find_config(argument) for argument in arguments if argument != "--debug"]
+    quieten()
+    try:
+        return _run(arguments)
+    except RunInterrupted as stop:
+        # Lightning kills the whole run when a child ends with another code than 0; the parent's is what counts.
+        return 0 if _is_child() else stop.exit_code
+    except NonFiniteError as error:
+        return _report(error, 0 if _is_child() else 1, debug)
+    except (UserError, PluginError, MisconfigurationException, ValueError, OSError) as error:
+        return _report(error, 2, debug)
+    finally:
+        finish_wandb()
+
+
+def _run(arguments: list[str]) -> int:
+    configs = named_configs(arguments)
+    refuse_urls(arguments)
+    failures = import_named([*arguments, *(path.read_text(encoding="utf-8") for path in configs)])
+    try:
+        RunCLI(arguments)
+    except ParserError as error:
+        if broken := next((failure for name, failure in failures.items() if name in str(error)), None):
+            raise broken from error
+        raise UserError(explain(str(error), error.options, arguments, configs)) from error
+    return 0
+
+
+def _report(error: BaseException, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    print(f"error: {error}", file=sys.stderr)
+    return code

@@ -1,0 +1,63 @@
+"""Whether a checkpoint fits the module that the config builds, said in the user's terms."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+
+from runner.errors import UserError
+from runner.exact_resume import KEY
+
+
+def check_checkpoint(path: Path, model: LightningModule) -> None:
+    """Compares class, names and shapes.
+
+    Args:
+        path: a checkpoint.
+        model: the module that is going to load it.
+
+    Raises:
+        UserError: the file is damaged, of another class, or of other sizes; the message names the arguments
+            that differ.
+    """
+    checkpoint = _load(path)
+    saved_class = checkpoint.get(KEY, {}).get("model_class")
+    built_class = f"{type(model).__module__}.{type(model).__name__}"
+    if saved_class and saved_class != built_class:
+        raise UserError(
+            f"checkpoint {path} holds a {saved_class.split('.')[-1]}, but the config builds a {type(model).__name__}."
+        )
+    wrong = _mismatch(checkpoint["state_dict"], model.state_dict())
+    if wrong:
+        raise UserError(f"checkpoint {path} does not fit the model: {wrong}.{_differences(checkpoint, model)}")
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path} is not a checkpoint that can be read: {str(error).splitlines()[0]}") from error
+
+
+def _mismatch(saved: dict[str, torch.Tensor], built: dict[str, torch.Tensor]) -> str:
+    for name, tensor in saved.items():
+        if name not in built:
+            return f"it has {name}, which the model does not have"
+        if tensor.shape != built[name].shape:
+            return f"{name} is {tuple(tensor.shape)} there and {tuple(built[name].shape)} here"
+    missing = sorted(built.keys() - saved.keys())
+    return f"it lacks {missing[0]}" if missing else ""
+
+
+def _differences(checkpoint: dict[str, Any], model: LightningModule) -> str:
+    saved, built = checkpoint.get("hyper_parameters", {}), dict(model.hparams)
+    differing = [
+        f"{name}={saved[name]!r} there, {built[name]!r} here"
+        for name in sorted(saved.keys() & built.keys())
+        if saved[name] != built[name] and not name.startswith("_")
+    ]
+    return f" Arguments that differ: {'; '.join(differing)}." if differing else ""

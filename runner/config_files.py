@@ -1,0 +1,48 @@
+"""Configuration files: where they are found, and from where they are refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from runner.errors import UserError
+
+HERE = Path(__file__).resolve().parent
+
+
+def shipped(kind: str) -> Path:
+    """The folder of the shipped `configs` or `sweeps`: beside the packages in a checkout, within runner installed."""
+    return next((path for path in (HERE.parent / kind, HERE / kind) if path.is_dir()), HERE.parent / kind)
+
+
+def find_config(argument: str) -> str:
+    """Replaces the name of a shipped config by its path where the current folder has no such file.
+
+    Args:
+        argument: any argument of the command line; `configs/x.yaml`, `x.yaml` and `--config=x.yaml` are looked at.
+    """
+    option, equals, path = argument.rpartition("=")
+    if not path.endswith((".yaml", ".yml")) or Path(path).exists():
+        return argument
+    candidate = shipped("configs") / Path(path).name
+    names_it = Path(path).parent in (Path("."), Path("configs"))
+    return f"{option}{equals}{candidate}" if names_it and candidate.is_file() else argument
+
+
+def named_configs(arguments: Sequence[str]) -> list[Path]:
+    """The configuration files among the arguments that exist."""
+    paths = [Path(argument.rpartition("=")[2]) for argument in arguments]
+    return [path for path in paths if path.suffix in (".yaml", ".yml", ".json") and path.is_file()]
+
+
+def refuse_urls(arguments: Sequence[str]) -> None:
+    """Refuses configs from the network.
+
+    Raises:
+        UserError: a config is an address. Configs name classes to build: they are code.
+    """
+    for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        address = value if option in ("-c", "--config") else option.partition("--config=")[2]
+        if re.match(r"[a-z0-9+]+://", address, re.IGNORECASE):
+            raise UserError(f"--config {address}: configs run code and are not read from addresses; save the file.")

@@ -1,0 +1,162 @@
+"""Errors in one or two plain lines that name the thing and the nearest right one.
+
+jsonargparse explains a wrong argument of a class as the failure of every member of a union, below a page of
+usage (traps.md 11). The facts a user needs are in there; this file takes them out.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from runner.plugins import registered
+
+# Which registered classes may stand at a key of the configuration.
+KINDS = {
+    "model": "modules",
+    "data": "datamodules",
+    "trainer.callbacks": "callbacks",
+    "optimizer": "optimizers",
+}
+
+# Lines of jsonargparse's report that say only how unions work.
+NOISE = re.compile(
+    r"^(- )?(Does not validate against any of|Subtypes: |Errors:|Given value|Expected a <class 'NoneType'>"
+    r"|Expected a path but .* either not accessible or invalid|Problem with given class_path|Parser key)"
+)
+
+
+class UserError(Exception):
+    """A mistake that the user can mend: printed as it is, without a traceback; exit code 2."""
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str:
+    """Says which candidate was probably meant, or lists them; empty where there are none.
+
+    Args:
+        word: what the user wrote.
+        candidates: the right names.
+    """
+    names = sorted(set(candidates))
+    folded = {name.casefold(): name for name in names}
+    near = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.5)
+    if near:
+        return f" Did you mean {folded[near[0]]!r}?"
+    return f" Known: {', '.join(names)}." if names and len(names) <= 30 else ""
+
+
+def explain(message: str, options: Iterable[str], arguments: Sequence[str], configs: Sequence[Path]) -> str:
+    """Shortens an error message of the argument parser.
+
+    Args:
+        message: jsonargparse's report.
+        options: the option strings that the parser knows.
+        arguments: the command line.
+        configs: the configuration files it names, to say in which line the mistake stands.
+
+    Returns:
+        One or two lines.
+    """
+    for pattern, reword in PATTERNS:
+        if match := re.search(pattern, message, re.DOTALL):
+            text, word = reword(match, list(options))
+            return text + _where(word, arguments, configs)
+    kept = [line.strip(" -") for line in message.splitlines() if line.strip() and not NOISE.match(line.strip())]
+    return " ".join(dict.fromkeys(kept[:3])) or message.splitlines()[0]
+
+
+def _where(word: str, arguments: Sequence[str], configs: Sequence[Path]) -> str:
+    """Where `word` stands: ' (config.yaml, line 3)', ' (on the command line)' or nothing."""
+    as_word = re.compile(rf"(?<![\w]){re.escape(word)}(?![\w])")
+    if any(as_word.search(argument) for argument in arguments if not argument.endswith((".yaml", ".yml"))):
+        return " (on the command line)"
+    for path in configs:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            if as_word.search(line.split(" #")[0]):
+                return f" ({path}, line {number})"
+    return ""
+
+
+def _missing_config(match: re.Match[str], options: list[str]) -> tuple[str, str]:
+    path = Path(match["path"])
+    neighbors = [str(file.name) for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+    return f"there is no config file {path}.{nearest(path.name, neighbors)}", path.name
+
+
+def _unknown_option(match: re.Match[str], options: list[str]) -> tuple[str, str]:
+    word = match["option"].split("=")[0]
+    return f"there is no option {word}.{nearest(word, options)}", word
+
+
+def _unknown_argument(match: re.Match[str], options: list[str]) -> tuple[str, str]:
+    name, class_path = match["name"], match["class_path"]
+    accepted = _parameters(class_path)
+    return f"{class_path.split('.')[-1]} has no argument {name!r}.{nearest(name, accepted)}", name.split(".")[-1]
+
+
+def _unknown_key(match: re.Match[str], options: list[str]) -> tuple[str, str]:
+    name = match["name"]
+    known = [option.removeprefix("--") for option in options]
+    return f"there is no setting {name!r}.{nearest(name, known)}", name.split(".")[-1]
+
+
+def _unknown_class(match: re.Match[str], options: list[str]) -> tuple[str, str]:
+    key, name = match["key"], match["name"]
+    kind = next((kind for prefix, kind in KINDS.items() if key.startswith(prefix)), None)
+    known = [plugin.name for plugin in registered(kind)] if kind else []
+    return f"{key}: there is no class {name!r}.{nearest(name.split('.')[-1], known)}", name
+
+
+def _unimportable(match: re.Match[str], options: list[str]) -> tuple[str, str]:
+    return f"{match['key']}: {match['reason'].strip()}", match["name"]
+
+
+def _wrong_type(match: re.Match[str], options: list[str]) -> tuple[str, str]:
+    value = match["value"].strip()
+    inner = match["inner"] or match["key"]
+    key = inner if inner.startswith(match["key"]) else f"{match['key']}: {inner}"
+    return f"{key} must be {_plain_type(match['type'])}, not {value!r}.", inner.split(".")[-1]
+
+
+def _plain_type(text: str) -> str:
+    """`<class 'float'>` and `typing.Literal['a', 'b']` in plain words."""
+    text = re.sub(r"<class '([\w.]+)'>", r"\1", text.strip())
+    if literal := re.match(r"(?:typing\.)?Literal\[(.*)\]", text):
+        return "one of " + literal[1]
+    return {"float": "a number", "int": "a whole number", "bool": "true or false", "str": "text"}.get(text, text)
+
+
+def _parameters(class_path: str) -> list[str]:
+    """The names of the arguments of a class's constructor."""
+    module, _, name = class_path.rpartition(".")
+    target: Any = getattr(import_module(module), name)
+    return [p.name for p in inspect.signature(target).parameters.values() if p.kind is not p.VAR_KEYWORD]
+
+
+Reword = Callable[[re.Match[str], list[str]], tuple[str, str]]
+PATTERNS: list[tuple[str, Reword]] = [
+    (r"File does not exist: '(?P<path>[^']+)'", _missing_config),
+    (r"unrecognized arguments: (?P<option>\S+)", _unknown_option),
+    (
+        r"given class_path '(?P<class_path>[^']+)':\s+(?:Validation failed: )?(?:Option|Key|No action for key) "
+        r"[\"'](?P<name>[\w.]+)[\"'] (?:is not|to check)",
+        _unknown_argument,
+    ),
+    (r"(?:Key|Option|No action for key) [\"'](?P<name>[\w.]+)[\"'] (?:is not|to check)", _unknown_key),
+    (r"Parser key \"(?P<key>[\w.]+)\".*?Expected a dot import path string: (?P<name>\S+)", _unknown_class),
+    (
+        r"Parser key \"(?P<key>[\w.]+)\".*?(?P<reason>(?:Problem importing|No module named|Import path)[^\n]*?"
+        r"['\"](?P<name>[\w.]+)['\"][^\n]*)",
+        _unimportable,
+    ),
+    (
+        r"Parser key \"(?P<key>[\w.]+)\":(?:.*Parser key \"(?P<inner>[\w.]+)\":)?\s*"
+        r"Expected an? (?P<type>[^\n]+?)\. Got value: (?P<value>[^\n]+)",
+        _wrong_type,
+    ),
+]

@@ -1,0 +1,22 @@
+"""Warnings of Lightning that say nothing new to a user of this project."""
+
+from __future__ import annotations
+
+import warnings
+
+KNOWN = [
+    # A resumed run goes on in its own folder.
+    r"Checkpoint directory .* exists and is not empty",
+    # The in-memory loaders have no workers because they need none.
+    r"The '.*' does not have many workers",
+    # Shipped configs are small.
+    r"The number of training batches .* is smaller than the logging interval",
+    # CPU runs are meant.
+    r"GPU available but not used",
+]
+
+
+def quieten() -> None:
+    """Filters them, by message: everything else is still shown."""
+    for message in KNOWN:
+        warnings.filterwarnings("ignore", message=message)
