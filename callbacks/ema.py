@@ -42,13 +42,10 @@ class ExponentialMovingAverage(Callback):
             path.
     """
 
-    def __init__(
-        self, module: str, decay: float = 0.999, every_n_steps: int = 1, start_step: int = 0
-    ) -> None:
+    def __init__(self, module: str, decay: float = 0.999, every_n_steps: int = 1, start_step: int = 0) -> None:
         if every_n_steps < 1 or start_step < 0:
             raise ValueError(
-                "every_n_steps must be at least 1 and start_step at least 0,"
-                f" got {every_n_steps} and {start_step}"
+                f"every_n_steps must be at least 1 and start_step at least 0, got {every_n_steps} and {start_step}"
             )
         self.module = module
         self.decay = decay
@@ -129,9 +126,7 @@ class ExponentialMovingAverage(Callback):
         """Put the raw weights back."""
         self._swap_out(pl_module)
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Put the raw weights back: whatever runs after this, such as a last checkpoint, sees them."""
         self._swap_out(pl_module)
 

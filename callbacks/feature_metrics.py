@@ -25,7 +25,8 @@ class FeatureMetrics:
     FID uses all real vectors and keeps only their sums. KID, precision and recall keep vectors: at most
     `num_samples` of them, evenly spaced over the real ones, since precision and recall compare sets of equal
     size. KID is the mean of the unbiased estimate (Bińkowski et al. 2018, arXiv 1801.01401) over blocks of up
-    to 2,000 vectors; with up to 2,000 samples there is one block with all of them and no random choice.
+    to 2,000 vectors; with up to 2,000 samples and at least as many real vectors there is one block with all
+    of them and no random choice.
 
     Call `add_real` any number of times, `finish_real` once, then for each evaluation `add_fake` once and
     `compute`. All processes make the same calls, with their own share of the vectors, which may be empty.
@@ -67,18 +68,24 @@ class FeatureMetrics:
             self._vectors.append(features)
 
     def finish_real(self) -> None:
-        """All real vectors are in: choose those that are kept, and keep this process's share of them."""
+        """All real vectors are in: choose those that are kept, and keep this process's share of them.
+
+        Raises:
+            ValueError: there are fewer than two.
+        """
         if not self._keeps_vectors:
             return
         everything, rank, world = _gather(torch.cat([self._none, *self._vectors]))
         self._vectors = []
+        if len(everything) < 2:
+            raise ValueError(f"there are {len(everything)} real images to compare with: at least 2 are needed")
         count = min(self.num_samples, len(everything))
-        chosen = everything[torch.arange(count, device=everything.device) * len(everything) // max(count, 1)]
+        chosen = everything[torch.arange(count, device=everything.device) * len(everything) // count]
         share = chosen[rank * count // world : (rank + 1) * count // world]
         self._kid.update(share, real=True)
         self._neighbors.update(share, real=True)
         self._kid.subset_size = min(_KID_BLOCK, count)
-        self._kid.subsets = math.ceil(self.num_samples / _KID_BLOCK)
+        self._kid.subsets = math.ceil(self.num_samples / self._kid.subset_size)
 
     def add_fake(self, features: Tensor) -> None:
         """Take in this process's fake vectors (N, F) of one evaluation."""

@@ -56,8 +56,7 @@ class DigitFeatures(nn.Module):
         """
         if images.ndim != 4 or images.shape[1] != 1:
             raise ValueError(
-                f"DigitFeatures takes images of shape (B, 1, H, W), got {tuple(images.shape)};"
-                f" there is {_KNOWN}"
+                f"DigitFeatures takes images of shape (B, 1, H, W), got {tuple(images.shape)}; there is {_KNOWN}"
             )
         images = images.float()
         if images.shape[-2:] != (self.size, self.size):
@@ -108,8 +107,7 @@ class InceptionFeatures(nn.Module):
         """
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(
-                f"InceptionFeatures takes images of shape (B, 3, H, W), got {tuple(images.shape)};"
-                f" there is {_KNOWN}"
+                f"InceptionFeatures takes images of shape (B, 3, H, W), got {tuple(images.shape)}; there is {_KNOWN}"
             )
         pixels = ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
         features: Tensor = self.network(pixels)[0]

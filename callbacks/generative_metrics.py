@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from callbacks.feature_metrics import METRICS, FeatureMetrics
 from callbacks.features import build_features
+from callbacks.non_finite_guard import NonFiniteError
 from callbacks.progress import progress
 from callbacks.protocols import SupportsReference, SupportsSampling, require
 from callbacks.sampling import evaluating, forked_rng, run_seed
@@ -29,7 +30,7 @@ class GenerativeMetrics(Callback):
     The samples are a pure function of the run's seed and the step, whatever the number of processes: batch k
     of them is drawn under a random state of its own, and each process draws a part of the batches. Training's
     random state is left as it was. With `ExponentialMovingAverage` the samples come from the averaged
-    weights. Samples with NaN or infinity stop the run with a FloatingPointError, in all processes.
+    weights. Samples with NaN or infinity stop the run, in all processes.
 
     FID depends on the number of samples (fewer give larger values) and on the features: compare values taken
     with equal settings, and those of papers only with Inception features and their numbers of images.
@@ -42,9 +43,12 @@ class GenerativeMetrics(Callback):
             (B, C, H, W) in [-1, 1] and gives vectors (B, num_features).
         metrics: which of "fid", "kid", "precision", "recall".
         nearest_k: number of neighbors for precision and recall.
+        value_range: the module's and the data's pixel values for black and white; feature networks get images
+            in [-1, 1].
 
     Raises:
         ValueError: an argument is out of its range or an unknown name.
+        NonFiniteError: (at a validation) samples hold NaN or infinity.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class GenerativeMetrics(Callback):
         features: str | nn.Module = "digits",
         metrics: Sequence[str] = METRICS,
         nearest_k: int = 3,
+        value_range: tuple[float, float] = (-1.0, 1.0),
     ) -> None:
         for name in metrics:
             if name not in METRICS:
@@ -64,10 +69,13 @@ class GenerativeMetrics(Callback):
                 "batch_size and nearest_k must be at least 1 and num_samples more than nearest_k,"
                 f" got {batch_size}, {nearest_k} and {num_samples}"
             )
+        if not value_range[0] < value_range[1]:
+            raise ValueError(f"value_range must be (low, high) with low < high, got {tuple(value_range)}")
         self.num_samples = num_samples
         self.batch_size = batch_size
         self.metrics = tuple(metrics)
         self.nearest_k = nearest_k
+        self.value_range = value_range
         self._network = build_features(features)
         self._state: FeatureMetrics | None = None
         self._reference_is_complete = False
@@ -155,7 +163,8 @@ class GenerativeMetrics(Callback):
 
     @torch.no_grad()
     def _features(self, images: Tensor) -> Tensor:
-        features = self._network(images)
+        low, high = self.value_range
+        features = self._network((images.float() - low) * (2 / (high - low)) - 1)
         if features.shape != (len(images), self._num_features):
             raise ValueError(
                 f"the feature network {type(self._network).__name__} must give vectors"
@@ -169,7 +178,7 @@ class GenerativeMetrics(Callback):
         """All processes stop together: one alone would leave the others waiting for it."""
         bad = int((~features.isfinite()).any(dim=1).sum())
         if trainer.strategy.reduce_boolean_decision(bad > 0, all=False):
-            raise FloatingPointError(
+            raise NonFiniteError(
                 f"samples of {type(pl_module).__name__} hold NaN or infinity at step {trainer.global_step}"
                 f" ({bad} of {len(features)} samples of this process): the training has diverged"
             )
@@ -183,7 +192,5 @@ def _images(batch: Any) -> Tensor:
     """The images (B, C, H, W) of a batch that is (images, ...) or the images themselves."""
     images = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
     if not isinstance(images, Tensor):
-        raise ValueError(
-            f"GenerativeMetrics takes batches (images, ...) or images, got {type(batch).__name__}"
-        )
+        raise ValueError(f"GenerativeMetrics takes batches (images, ...) or images, got {type(batch).__name__}")
     return images

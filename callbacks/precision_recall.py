@@ -62,7 +62,7 @@ class NearestNeighborPrecisionRecall(Metric):
 
     def reset(self) -> None:
         """Forget the fake vectors."""
-        real = self.real
+        real = list(self.real)  # the base class empties the list itself
         super().reset()
         self.real = real
 

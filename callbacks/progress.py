@@ -23,7 +23,8 @@ def progress(trainer: pl.Trainer, description: str, total: int | None) -> Iterat
         # Two live displays of rich would overwrite each other: add a line to the one there is.
         shown = bar.progress
         assert shown is not None, "the progress bar starts before a validation does"
-        task = shown.add_task(description, total=total)
+        # Lightning's columns show infinity as an unknown total.
+        task = shown.add_task(description, total=float("inf") if total is None else total)
         try:
             yield lambda done: shown.advance(task, done)
         finally:
