@@ -9,8 +9,8 @@ standard GAN judges each sample by itself, RSGAN judges pairs: mix a real and a 
 
 with h(t) = -log sigma(t), or any h for which t -> h(log t) is convex. With p the density of the data and q the
 generator's, the optimal discriminator is T*(x) = log p(x)/q(x) for SGAN, and the same up to a constant for RSGAN.
-So SGAN's generator minimizes a divergence between p and q, RSGAN's one between p(x_r) q(x_f) and p(x_f) q(x_r), and
-log 2 - L_D = JS(p x q, q x p) at RSGAN's optimal discriminator.
+So SGAN's generator minimizes a divergence between p and q, RSGAN's one between p(x_r) q(x_f) and p(x_f)
+q(x_r), and log 2 - L_D = JS(p x q, q x p) at RSGAN's optimal discriminator.
 
 Run it:     python run.py fit --config configs/relativistic_gan.yaml
 Expect:     train/d_loss near log 2 = 0.6931 when real and fake can't be told apart (SGAN: 2 log 2 = 1.3863). A
@@ -147,6 +147,9 @@ class RelativisticGAN(GANModule):
                 raise ValueError(f"{name}={self.hparams[name]} must be at least 1")
         if self.hparams["warmup_steps"] < 0:
             raise ValueError(f"warmup_steps={self.hparams['warmup_steps']} must not be negative")
+        clip = self.hparams["gradient_clip_val"]
+        if clip is not None and clip <= 0:
+            raise ValueError(f"gradient_clip_val={clip} must be positive, or null for no clipping")
         check_name("lr_schedule", self.hparams["lr_schedule"], optimizers.SCHEDULES)
         check_name("gradient_clip_algorithm", self.hparams["gradient_clip_algorithm"], ("norm", "value"))
 

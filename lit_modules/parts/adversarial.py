@@ -1,15 +1,15 @@
 """Adversarial losses by name: SGAN, LSGAN, hinge and WGAN, and their relativistic forms.
 
 Notation of article 1 (RSGAN): T_r = T(x_r) and T_f = T(x_f) are the discriminator's raw scores, without a
-sigmoid, of a real and of a fake sample, sigma is the sigmoid, E a mean over the batch. Every function takes two
-tensors of shape (n,) and returns a scalar that its player minimizes. Since -log sigma(t) = softplus(-t) and
+sigmoid, of a real and of a fake sample, sigma is the sigmoid, E a mean over the batch. Every function takes
+two tensors of shape (n,) and returns a scalar that its player minimizes. Since -log sigma(t) = softplus(-t) and
 -log(1 - sigma(t)) = softplus(t), no sigmoid and no logarithm is ever taken.
 
 Means and pairs run over the *global* batch in a distributed run (see ``distributed.global_batch``).
 
-Sources: article 1; Jolicoeur-Martineau 2018 (arXiv 1807.00734) for the relativistic average ("ra") forms; Mao et
-al. 2017 (LSGAN); Lim and Ye 2017 (hinge); Arjovsky et al. 2017 (WGAN). Huang et al. 2024 (R3GAN) train with
-``rsgan`` and the penalties R1 and R2.
+Sources: article 1; Jolicoeur-Martineau 2018 (arXiv 1807.00734) for the relativistic average ("ra") forms;
+Mao et al. 2017 (LSGAN); Lim and Ye 2017 (hinge); Arjovsky et al. 2017 (WGAN). Huang et al. 2024 (R3GAN)
+train with ``rsgan`` and the penalties R1 and R2.
 """
 
 import difflib

@@ -1,10 +1,11 @@
 """Manual optimization with several optimizers, counted as one step.
 
 Lightning's manual mode counts every ``optimizer.step()`` in ``trainer.global_step`` (so with two optimizers
-``max_steps=10`` would stop after 5 batches), every *batch* on the logger's axis, and leaves accumulation, clipping
-and schedulers to the module. This is the one place that sets it right, and the only one that touches private names
-of Lightning 2.6: ``LightningOptimizer._on_before_step`` and ``_on_after_step``, ``Trainer._results``,
-``_TrainingEpochLoop._batches_that_stepped`` and ``DDPStrategy._ddp_kwargs``. Tests watch them.
+``max_steps=10`` would stop after 5 batches), every *batch* on the logger's axis, and leaves accumulation,
+clipping and schedulers to the module. This is the one place that sets it right, and the only one that
+touches private names of Lightning 2.6: ``LightningOptimizer._on_before_step`` and ``_on_after_step``,
+``Trainer._results``, ``_TrainingEpochLoop._batches_that_stepped`` and ``DDPStrategy._ddp_kwargs``. Tests
+watch them.
 """
 
 import math
@@ -47,8 +48,8 @@ def update(
 ) -> None:
     """One optimizer step on the gradient averaged over ``micro_batches``, as of one batch that held them all.
 
-    Ranks exchange gradients at the last micro-batch only. Clipping belongs into ``on_before_optimizer_step``: only
-    there are gradients free of fp16's loss scale.
+    Ranks exchange gradients at the last micro-batch only. Clipping belongs into
+    ``on_before_optimizer_step``: only there are gradients free of fp16's loss scale.
 
     Args:
         module: whose ``manual_backward`` is used.
@@ -82,8 +83,9 @@ def step_schedulers(module: LightningModule) -> None:
 def discount_batch(trainer: Trainer) -> None:
     """Take a batch that only waits for the rest of its step out of what the loggers see.
 
-    Lightning adds 1 to the logger's axis after every batch, and logs once more what the last step logged. Here the
-    axis goes one back in advance and the values of ``on_step`` are dropped. To be called in ``training_step``.
+    Lightning adds 1 to the logger's axis after every batch, and logs once more what the last step logged.
+    Here the axis goes one back in advance and the values of ``on_step`` are dropped. To be called in
+    ``training_step``.
     """
     trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step - 1
     for result in (trainer._results or {}).values():

@@ -1,9 +1,9 @@
 """Generators and discriminators: DCGAN-like ones for small images, and MLPs for points.
 
-In the spirit of article 1's reference: 5x5 kernels with stride 2; the discriminator widens (w, 2w, 4w, ...) with
-LeakyReLU, the generator mirrors it from a dense layer with batch norm and ReLU to tanh. The author's networks are
-``width=64, image_size=64, channels=3``. Shapes: B batch, L latent dimensions, C channels, S image size, D
-dimensions.
+In the spirit of article 1's reference: 5x5 kernels with stride 2; the discriminator widens (w, 2w, 4w, ...)
+with LeakyReLU, the generator mirrors it from a dense layer with batch norm and ReLU to tanh. The author's
+networks are ``width=64, image_size=64, channels=3``. Shapes: B batch, L latent dimensions, C channels, S
+image size, D dimensions.
 """
 
 from collections import OrderedDict

@@ -20,10 +20,14 @@ Scorer = Callable[[Tensor], Tensor]
 
 def squared_gradient_norms(discriminator: Scorer, samples: Tensor) -> Tensor:
     """||dT/dx||^2 of each sample, differentiable: (B, ...) to (B,)."""
-    with torch.autocast(samples.device.type, enabled=False):
-        samples = samples.detach().to(torch.promote_types(samples.dtype, torch.float32)).requires_grad_()
+    device = samples.device.type
+    if torch.is_autocast_enabled(device):
+        samples = samples.float()
+    with torch.autocast(device, enabled=False):
+        samples = samples.detach().requires_grad_()
         # Summed scores: each sample's score depends on that sample only, so the gradients don't mix.
         (gradient,) = torch.autograd.grad(discriminator(samples).sum(), samples, create_graph=True)
+        gradient = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
         return gradient.flatten(1).square().sum(dim=1)
 
 

@@ -1,0 +1,63 @@
+"""Optimizers by path and schedules by name."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from lit_modules.parts.optimizers import (
+    build_optimizer,
+    build_scheduler,
+    learning_rate_factor,
+    optimizer_arguments,
+    optimizer_class,
+)
+
+
+def test_paths() -> None:
+    assert optimizer_class("torch.optim.RMSprop") is torch.optim.RMSprop
+    assert optimizer_class("AdamW") is torch.optim.AdamW
+    with pytest.raises(ValueError, match=r"'torch.optim.Adm' is not .* Did you mean 'torch.optim.Adam'\?"):
+        optimizer_class("torch.optim.Adm")
+    with pytest.raises(ValueError, match="is not the path of an optimizer class"):
+        optimizer_class("no_such_package.Adam")
+    with pytest.raises(ValueError, match="is not the path"):
+        optimizer_class("torch.optim.Optimizer")
+    with pytest.raises(ValueError, match="needs no closure"):
+        optimizer_class("torch.optim.LBFGS")
+
+
+def test_arguments() -> None:
+    assert optimizer_arguments("Adam", [0.5, 0.9], {"eps": 1e-6}) == {"betas": (0.5, 0.9), "eps": 1e-6}
+    assert optimizer_arguments("SGD", [0.5, 0.9], {"momentum": 0.9}) == {"momentum": 0.9}
+    with pytest.raises(ValueError, match="Did you mean 'momentum'"):
+        optimizer_arguments("SGD", [0.5, 0.9], {"momentun": 0.9})
+    with pytest.raises(ValueError, match="discriminator_lr"):
+        optimizer_arguments("SGD", [0.5, 0.9], {"lr": 0.9})
+
+
+def test_frozen_parameters_are_left_out() -> None:
+    network = nn.Linear(2, 2)
+    network.bias.requires_grad_(False)
+    assert build_optimizer(network, "SGD", 0.1, {}).param_groups[0]["params"] == [network.weight]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [0.5, 1, 1, 1, 1, 1]),
+        ("linear", [0.5, 1, 1, 0.75, 0.5, 0.25]),
+        ("cosine", [0.5, 1, 1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2]),
+    ],
+)
+def test_schedules(schedule: str, expected: list[float]) -> None:
+    factors = [learning_rate_factor(step, schedule, 2, 6) for step in range(6)]
+    assert factors == pytest.approx(expected)
+
+
+def test_fall_to_zero_needs_an_end() -> None:
+    optimizer = build_optimizer(nn.Linear(1, 1), "SGD", 0.1, {})
+    for end in (math.inf, -1):
+        with pytest.raises(ValueError, match=r"lr_schedule='cosine' .* set trainer.max_steps"):
+            build_scheduler(optimizer, "cosine", 0, end)
