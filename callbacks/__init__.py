@@ -3,5 +3,15 @@
 from callbacks.ema import ExponentialMovingAverage, load_averaged_weights
 from callbacks.generative_metrics import GenerativeMetrics
 from callbacks.image_grid import ImageGrid
+from callbacks.non_finite_guard import NonFiniteError, NonFiniteGuard
+from callbacks.run_summary import RunSummary
 
-__all__ = ["ExponentialMovingAverage", "GenerativeMetrics", "ImageGrid", "load_averaged_weights"]
+__all__ = [
+    "ExponentialMovingAverage",
+    "GenerativeMetrics",
+    "ImageGrid",
+    "NonFiniteError",
+    "NonFiniteGuard",
+    "RunSummary",
+    "load_averaged_weights",
+]

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
-from rich.console import Console
-from rich.table import Table
 
 
 class RunSummary(Callback):
@@ -19,27 +17,28 @@ class RunSummary(Callback):
 
     def __init__(self, resume_command: str | None = None) -> None:
         self._resume_command = resume_command
+        self._folder = Path()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Asks for the run's folder, which is a collective call: all processes make it here."""
+        self._folder = Path(trainer.log_dir or trainer.default_root_dir)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Prints the summary."""
         if trainer.is_global_zero:
-            table = Table.grid(padding=(0, 2))
-            for label, text in self.lines(trainer):
-                table.add_row(label, text)
-            # Paths are for copying: they must not be wrapped.
-            Console(soft_wrap=True).print(table)
+            # Plain lines: a table would cut the paths, and they are for copying.
+            print("", *(f"{label:<12}{text}" for label, text in self.lines(trainer)), sep="\n")
 
     def lines(self, trainer: Trainer) -> list[tuple[str, str]]:
         """The summary as pairs of label and text, in order; files that do not exist are left out."""
-        folder = Path(trainer.log_dir or trainer.default_root_dir)
         checkpoint = trainer.checkpoint_callback
         last = getattr(checkpoint, "last_model_path", "")
         found = [
             ("steps", f"{trainer.global_step} ({trainer.current_epoch} epochs)"),
             ("best", _best(trainer)),
-            ("pictures", _if_exists(folder / "media")),
+            ("pictures", _if_exists(self._folder / "media")),
             ("checkpoint", getattr(checkpoint, "best_model_path", "") or last),
-            ("metrics", _if_exists(folder / "metrics.csv")),
+            ("metrics", _if_exists(self._folder / "metrics.csv")),
             ("W&B", _wandb(trainer)),
             ("resume", (self._resume_command or "").format(checkpoint=_short(last)) if last else ""),
         ]
@@ -57,7 +56,8 @@ def _wandb(trainer: Trainer) -> str:
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             run = logger.experiment
-            return run.url or f"wandb sync {_short(str(Path(run.dir).parent))}"
+            url = None if run.offline else run.url
+            return url or f"wandb sync {_short(str(Path(run.dir).parent))}"
     return ""
 
 

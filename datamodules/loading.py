@@ -136,6 +136,8 @@ class ResumableLoader(ABC):
 
     def __init__(self, sampler: ShardedSampler, *, flip_coins: bool = False, pin_memory: bool = False) -> None:
         self.sampler = sampler
+        # Lightning asks every loader with a sampler for this too, to see whether evaluation data is shuffled.
+        self.batch_sampler = None
         self._flip_coins = flip_coins
         self._pin_memory = pin_memory and torch.cuda.is_available()
         self._epoch = 0
@@ -241,7 +243,9 @@ class ResumableDataLoader(ResumableLoader):
         self._loader.generator = random_generator(self.sampler.seed, self.sampler.epoch, "workers")
         for batch in self._loader:
             if isinstance(batch, Exception):
-                raise batch
+                # A new one: raising `batch` itself would tie it and this frame, which holds the workers, into a
+                # cycle, and workers that the cycle collector ends take five seconds each.
+                raise type(batch)(*batch.args)
             yield tuple(batch)
 
 

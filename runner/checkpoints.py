@@ -96,4 +96,6 @@ class RunCheckpoint(ModelCheckpoint):
 
 
 def _at_boundary(trainer: Trainer) -> bool:
-    return all(callback.at_boundary for callback in trainer.callbacks if isinstance(callback, ExactResume))
+    return all(
+        callback.at_boundary for callback in getattr(trainer, "callbacks", []) if isinstance(callback, ExactResume)
+    )

@@ -7,6 +7,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,7 +24,7 @@ from runner import run_folder
 from runner.checkpoints import AtomicCheckpointIO, RunCheckpoint
 from runner.compatibility import check_checkpoint
 from runner.config_files import find_config, named_configs, refuse_urls
-from runner.errors import UserError, explain
+from runner.errors import Context, UserError, explain
 from runner.exact_resume import ExactResume
 from runner.interruption import GracefulStop, RunInterrupted
 from runner.loggers import default_loggers, finish_wandb
@@ -47,7 +48,8 @@ class Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises the parser's own words; `main` shortens them."""
-        raise ParserError(message, list(self._option_string_actions)) from ex
+        parsers = [self, *(p for a in self._actions for p in getattr(a, "_name_parser_map", {}).values())]
+        raise ParserError(message, [option for parser in parsers for option in parser._option_string_actions]) from ex
 
 
 class RunCLI(LightningCLI):
@@ -55,14 +57,15 @@ class RunCLI(LightningCLI):
 
     Args:
         arguments: the command line, `["fit", "--config", ...]`.
+        resources: gives back the run's folder at the end.
     """
 
-    def __init__(self, arguments: Sequence[str]) -> None:
+    def __init__(self, arguments: Sequence[str], resources: ExitStack) -> None:
         self.command = arguments[0]
         self.arguments = list(arguments)
+        self.resources = resources
         self.checkpoint: Path | None = None
         self.folder = Path()
-        self._lock: Any = None
         super().__init__(
             model_class=LightningModule,
             datamodule_class=LightningDataModule,
@@ -93,24 +96,27 @@ class RunCLI(LightningCLI):
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
 
     def before_instantiate_classes(self) -> None:
-        """Finds the checkpoint and the folder before anything is built."""
+        """Finds the checkpoint before anything is built."""
         settings = self.config[self.command]
-        parent, name = Path(settings.trainer.default_root_dir), self._run_name()
         if settings.ckpt_path:
-            self.checkpoint = run_folder.resolve_checkpoint(settings.ckpt_path, parent, name)
+            self.checkpoint = run_folder.resolve_checkpoint(settings.ckpt_path, *self._parent_and_name())
             settings.ckpt_path = str(self.checkpoint)
-        self.folder, self._lock = self._claim_folder(parent, name)
 
-    def after_instantiate_classes(self) -> None:
-        """Checks what only the objects can tell."""
+    def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
+        """Lets --optimizer replace the module's own, unless the module steps several by hand."""
         if self._get(self.config, "optimizer") and not self.model.automatic_optimization:
             name = type(self.model).__name__
             raise UserError(f"{name} steps its own optimizers: set them in model.init_args, not by --optimizer.")
+        super()._add_configure_optimizers_method_to_model(subcommand)
+
+    def after_instantiate_classes(self) -> None:
+        """Compares the checkpoint with the module that is going to load it."""
         if self.checkpoint:
             check_checkpoint(self.checkpoint, self.model)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Builds the Trainer with the run's loggers and callbacks."""
+        """Makes the run's folder and builds the Trainer with the run's loggers and callbacks."""
+        self.folder = self._claim_folder(*self._parent_and_name())
         settings = self._get(self.config_init, "trainer")
         self._dump_config()
         if settings.get("logger") in (None, True) and not settings.get("fast_dev_run"):
@@ -128,26 +134,29 @@ class RunCLI(LightningCLI):
         self._save_config()
         return trainer
 
-    def _run_name(self) -> str:
-        configs = self.config[self.command].get("config") or []
-        if configs and Path(str(configs[-1])).stem != "config":
-            return Path(str(configs[-1])).stem
+    def _parent_and_name(self) -> tuple[Path, str]:
+        """Where this config's runs are, and its name: the file's, or the module's where there is no file."""
+        settings = self.config[self.command]
+        parent = Path(settings.trainer.default_root_dir)
+        if not settings.get("config"):
+            return parent, settings.model.class_path.split(".")[-1]
+        path = Path(str(settings.config[-1])).resolve()
         # A run folder's own config.yaml: the folder above says which config it was.
-        if configs:
-            return Path(str(configs[-1])).resolve().parent.parent.name
-        return self.config[self.command].model.class_path.split(".")[-1]
+        return parent, path.parent.parent.name if path.name == "config.yaml" else path.stem
 
-    def _claim_folder(self, parent: Path, name: str) -> tuple[Path, Any]:
-        """The run's folder and the lock on it; other ranks learn of the folder from the first one's loggers."""
+    def _claim_folder(self, parent: Path, name: str) -> Path:
+        """The run's folder, locked; other ranks learn of it from the first one's loggers."""
         inherited = os.environ.get(run_folder.INHERITED)
-        if _local_rank() and inherited:
-            return Path(inherited), None
+        if _is_child() and inherited:
+            return Path(inherited)
         if getattr(rank_zero_only, "rank", 0) != 0 or self.config[self.command].trainer.fast_dev_run:
-            return parent, None
+            return parent
         continued = run_folder.folder_of(self.checkpoint) if self.checkpoint and self.command == "fit" else None
         folder = continued or run_folder.create(parent, name)
+        self.resources.callback(run_folder.lock(folder).release)
         os.environ[run_folder.INHERITED] = str(folder)
-        return folder, run_folder.lock(folder)
+        self.resources.callback(os.environ.pop, run_folder.INHERITED, None)
+        return folder
 
     @rank_zero_only
     def _save_config(self) -> None:
@@ -166,13 +175,9 @@ class RunCLI(LightningCLI):
         return shlex.join(["python", "run.py", *kept]) + " --ckpt_path {checkpoint}"
 
 
-def _local_rank() -> int:
-    return int(os.environ.get("LOCAL_RANK", "0"))
-
-
 def _is_child() -> bool:
     """Whether Lightning started this process as a further rank of a run on one machine."""
-    return bool(_local_rank()) and "TORCHELASTIC_RUN_ID" not in os.environ
+    return os.environ.get("LOCAL_RANK", "0") != "0" and "TORCHELASTIC_RUN_ID" not in os.environ
 
 
 def _without_option(arguments: Sequence[str], option: str) -> list[str]:
@@ -214,11 +219,12 @@ def _run(arguments: list[str]) -> int:
     refuse_urls(arguments)
     failures = import_named([*arguments, *(path.read_text(encoding="utf-8") for path in configs)])
     try:
-        RunCLI(arguments)
+        with ExitStack() as resources:
+            RunCLI(arguments, resources)
     except ParserError as error:
         if broken := next((failure for name, failure in failures.items() if name in str(error)), None):
             raise broken from error
-        raise UserError(explain(str(error), error.options, arguments, configs)) from error
+        raise UserError(explain(str(error), Context(error.options, arguments, configs))) from error
     return 0
 
 

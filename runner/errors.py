@@ -10,9 +10,12 @@ import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from runner.plugins import registered
 
@@ -50,73 +53,104 @@ def nearest(word: str, candidates: Iterable[str]) -> str:
     return f" Known: {', '.join(names)}." if names and len(names) <= 30 else ""
 
 
-def explain(message: str, options: Iterable[str], arguments: Sequence[str], configs: Sequence[Path]) -> str:
+@dataclass(frozen=True)
+class Context:
+    """What the user wrote and what the parser knows.
+
+    Args:
+        options: the option strings of the parser.
+        arguments: the command line.
+        configs: the configuration files that it names.
+    """
+
+    options: Sequence[str]
+    arguments: Sequence[str]
+    configs: Sequence[Path]
+
+    def where(self, word: str) -> str:
+        """Where `word` stands: ' (config.yaml, line 3)', ' (on the command line)' or nothing."""
+        as_word = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)")
+        if any(as_word.search(argument) for argument in self.arguments if not argument.endswith((".yaml", ".yml"))):
+            return " (on the command line)"
+        for path in self.configs:
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+                if as_word.search(line.split(" #")[0]):
+                    return f" ({path}, line {number})"
+        return ""
+
+    def class_at(self, key: str) -> str:
+        """The dotted path of the class that the user put at `key` (`model`, `data`); empty if there is none."""
+        pattern = re.compile(rf"--{re.escape(key)}(?:\.class_path)?(?:=|\n)(\S+)")
+        on_command_line = pattern.findall("\n".join(self.arguments))
+        in_configs = [value for path in self.configs if (value := _class_path_in(path, key))]
+        name = (on_command_line or in_configs or [""])[-1]
+        return next(
+            (plugin.class_path for plugin in registered(KINDS.get(key, "modules")) if plugin.name == name), name
+        )
+
+
+def _class_path_in(path: Path, key: str) -> str:
+    value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value.get("class_path", "") if isinstance(value, dict) else value if isinstance(value, str) else ""
+
+
+def explain(message: str, context: Context) -> str:
     """Shortens an error message of the argument parser.
 
     Args:
         message: jsonargparse's report.
-        options: the option strings that the parser knows.
-        arguments: the command line.
-        configs: the configuration files it names, to say in which line the mistake stands.
+        context: what the user wrote.
 
     Returns:
         One or two lines.
     """
     for pattern, reword in PATTERNS:
         if match := re.search(pattern, message, re.DOTALL):
-            text, word = reword(match, list(options))
-            return text + _where(word, arguments, configs)
+            text, word = reword(match, context)
+            return text + context.where(word)
     kept = [line.strip(" -") for line in message.splitlines() if line.strip() and not NOISE.match(line.strip())]
     return " ".join(dict.fromkeys(kept[:3])) or message.splitlines()[0]
 
 
-def _where(word: str, arguments: Sequence[str], configs: Sequence[Path]) -> str:
-    """Where `word` stands: ' (config.yaml, line 3)', ' (on the command line)' or nothing."""
-    as_word = re.compile(rf"(?<![\w]){re.escape(word)}(?![\w])")
-    if any(as_word.search(argument) for argument in arguments if not argument.endswith((".yaml", ".yml"))):
-        return " (on the command line)"
-    for path in configs:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-            if as_word.search(line.split(" #")[0]):
-                return f" ({path}, line {number})"
-    return ""
-
-
-def _missing_config(match: re.Match[str], options: list[str]) -> tuple[str, str]:
+def _missing_config(match: re.Match[str], context: Context) -> tuple[str, str]:
     path = Path(match["path"])
     neighbors = [str(file.name) for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
     return f"there is no config file {path}.{nearest(path.name, neighbors)}", path.name
 
 
-def _unknown_option(match: re.Match[str], options: list[str]) -> tuple[str, str]:
+def _unknown_option(match: re.Match[str], context: Context) -> tuple[str, str]:
     word = match["option"].split("=")[0]
-    return f"there is no option {word}.{nearest(word, options)}", word
+    return f"there is no option {word}.{nearest(word, context.options)}", word
 
 
-def _unknown_argument(match: re.Match[str], options: list[str]) -> tuple[str, str]:
-    name, class_path = match["name"], match["class_path"]
-    accepted = _parameters(class_path)
-    return f"{class_path.split('.')[-1]} has no argument {name!r}.{nearest(name, accepted)}", name.split(".")[-1]
+def _unknown_argument(match: re.Match[str], context: Context) -> tuple[str, str]:
+    key, name = match["key"], match["name"]
+    class_path = match["class_path"] or match["given"] or context.class_at(key)
+    accepted = _parameters(class_path) if class_path else []
+    owner = class_path.split(".")[-1] or key
+    return f"{owner} has no argument {name!r}.{nearest(name, accepted)}", name.split(".")[-1]
 
 
-def _unknown_key(match: re.Match[str], options: list[str]) -> tuple[str, str]:
+def _unknown_key(match: re.Match[str], context: Context) -> tuple[str, str]:
     name = match["name"]
-    known = [option.removeprefix("--") for option in options]
+    known = [option.removeprefix("--") for option in context.options]
     return f"there is no setting {name!r}.{nearest(name, known)}", name.split(".")[-1]
 
 
-def _unknown_class(match: re.Match[str], options: list[str]) -> tuple[str, str]:
+def _unknown_class(match: re.Match[str], context: Context) -> tuple[str, str]:
     key, name = match["key"], match["name"]
     kind = next((kind for prefix, kind in KINDS.items() if key.startswith(prefix)), None)
     known = [plugin.name for plugin in registered(kind)] if kind else []
     return f"{key}: there is no class {name!r}.{nearest(name.split('.')[-1], known)}", name
 
 
-def _unimportable(match: re.Match[str], options: list[str]) -> tuple[str, str]:
-    return f"{match['key']}: {match['reason'].strip()}", match["name"]
+def _unimportable(match: re.Match[str], context: Context) -> tuple[str, str]:
+    return f"{match['key']}: {match['name']} cannot be imported: {match['reason'].strip()}.", match["name"]
 
 
-def _wrong_type(match: re.Match[str], options: list[str]) -> tuple[str, str]:
+def _wrong_type(match: re.Match[str], context: Context) -> tuple[str, str]:
     value = match["value"].strip()
     inner = match["inner"] or match["key"]
     key = inner if inner.startswith(match["key"]) else f"{match['key']}: {inner}"
@@ -138,24 +172,39 @@ def _parameters(class_path: str) -> list[str]:
     return [p.name for p in inspect.signature(target).parameters.values() if p.kind is not p.VAR_KEYWORD]
 
 
-Reword = Callable[[re.Match[str], list[str]], tuple[str, str]]
+def _broken_yaml(match: re.Match[str], context: Context) -> tuple[str, str]:
+    reason = " ".join(match["reason"].split())
+    for path in context.configs:
+        try:
+            yaml.safe_load(path.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            line = f", line {mark.line + 1}" if mark else ""
+            return f"{path} is not YAML{line}: {getattr(error, 'problem', reason)}.", ""
+    return reason, ""
+
+
+Reword = Callable[[re.Match[str], Context], tuple[str, str]]
+# Tried in order; DOTALL, so that `.*?` spans the lines of a report.
 PATTERNS: list[tuple[str, Reword]] = [
     (r"File does not exist: '(?P<path>[^']+)'", _missing_config),
+    (r"Problems parsing config: (?P<reason>.*)", _broken_yaml),
     (r"unrecognized arguments: (?P<option>\S+)", _unknown_option),
+    (r"does not accept option '(?P<name>[\w.]+)'", _unknown_key),
     (
-        r"given class_path '(?P<class_path>[^']+)':\s+(?:Validation failed: )?(?:Option|Key|No action for key) "
-        r"[\"'](?P<name>[\w.]+)[\"'] (?:is not|to check)",
+        r'Parser key "(?P<key>[\w.]+)".*?(?:given class_path \'(?P<class_path>[^\']+)\':\s+)?'
+        r"Option '(?P<name>[\w.]+)' is not accepted"
+        r"(?:.*Given value: \{'class_path': '(?P<given>[\w.]+)')?",
         _unknown_argument,
     ),
-    (r"(?:Key|Option|No action for key) [\"'](?P<name>[\w.]+)[\"'] (?:is not|to check)", _unknown_key),
-    (r"Parser key \"(?P<key>[\w.]+)\".*?Expected a dot import path string: (?P<name>\S+)", _unknown_class),
+    (r'Parser key "(?P<key>[\w.]+)".*?Expected a dot import path string: (?P<name>\S+)', _unknown_class),
     (
-        r"Parser key \"(?P<key>[\w.]+)\".*?(?P<reason>(?:Problem importing|No module named|Import path)[^\n]*?"
-        r"['\"](?P<name>[\w.]+)['\"][^\n]*)",
+        r'Parser key "(?P<key>[\w.]+)".*?given class_path \'(?P<name>[^\']+)\':\s+'
+        r"(?P<reason>(?:module |No module named|cannot import)[^\n]*)",
         _unimportable,
     ),
     (
-        r"Parser key \"(?P<key>[\w.]+)\":(?:.*Parser key \"(?P<inner>[\w.]+)\":)?\s*"
+        r'Parser key "(?P<key>[\w.]+)":(?:.*Parser key "(?P<inner>[\w.]+)":)?\s*'
         r"Expected an? (?P<type>[^\n]+?)\. Got value: (?P<value>[^\n]+)",
         _wrong_type,
     ),

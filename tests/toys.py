@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor, nn
 
-from datamodules.loading import TensorLoader
+from datamodules.loading import ShardedSampler, TensorLoader
 
 
 class ToyModule(LightningModule):
@@ -53,11 +53,12 @@ class ToyData(LightningDataModule):
     """24 points in 3 dimensions, 6 batches of 4 an epoch, 2 batches of validation."""
 
     def train_dataloader(self) -> TensorLoader:
-        return TensorLoader(_points(24), torch.zeros(24), batch_size=4, seed=0, shuffle=True, drop_last=True)
+        return _loader(24, shuffle=True)
 
     def val_dataloader(self) -> TensorLoader:
-        return TensorLoader(_points(8), torch.zeros(8), batch_size=4, seed=0, shuffle=False, drop_last=False)
+        return _loader(8, shuffle=False)
 
 
-def _points(count: int) -> Tensor:
-    return torch.randn(count, 3, generator=torch.Generator().manual_seed(count))
+def _loader(size: int, *, shuffle: bool) -> TensorLoader:
+    points = torch.randn(size, 3, generator=torch.Generator().manual_seed(size))
+    return TensorLoader((points, torch.zeros(size)), ShardedSampler(size, 4, seed=0, shuffle=shuffle))

@@ -1,0 +1,64 @@
+"""Runs run.py as a user would, in a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TOY = ("--model=tests.toys.ToyModule", "--data=tests.toys.ToyData", "--trainer.enable_progress_bar=false")
+
+
+def start(folder: Path, *arguments: str, wandb: str = "disabled") -> subprocess.Popen[str]:
+    """Starts `run.py` in `folder`, in a process group of its own."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("LITSPACES_RUN_FOLDER", "PL_GLOBAL_SEED")}
+    environment |= {"PYTHONPATH": str(ROOT), "WANDB_MODE": wandb, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "run.py"), *arguments],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str], code: int = 0, timeout: float = 180) -> str:
+    """Waits for the end, checks the exit code and returns all that was printed."""
+    try:
+        out, err = process.communicate(timeout=timeout)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
+    return out + err
+
+
+def run_to_end(folder: Path, *arguments: str, code: int = 0, wandb: str = "disabled") -> str:
+    """Runs a command line to its end."""
+    return finish(start(folder, *arguments, wandb=wandb), code)
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 90) -> None:
+    """Waits until `condition` holds, while `process` lives."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def rows(folder: Path) -> Sequence[str]:
+    """The rows of the only run's metrics.csv below `folder`."""
+    files = list(folder.glob("runs/*/*/metrics.csv"))
+    return files[0].read_text().splitlines() if files else []
+
+
+def only_run(folder: Path) -> Path:
+    """The only run's folder below `folder`."""
+    (run,) = folder.glob("runs/*/*")
+    return run

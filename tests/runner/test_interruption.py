@@ -1,0 +1,117 @@
+"""Runs that are stopped or killed, as processes, and resumed: they end as if nothing had happened."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.runner.command_line import TOY, finish, only_run, rows, run_to_end, start, wait_for
+
+pytestmark = pytest.mark.slow
+SETTINGS = ("--trainer.max_steps=24", "--trainer.log_every_n_steps=1", "--checkpoint.every_n_steps=1")
+TWO = ("--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    run_to_end(folder, "fit", *TOY, *SETTINGS)
+    return only_run(folder)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted_pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole-pair")
+    run_to_end(folder, "fit", *TOY, *SETTINGS, *TWO)
+    return only_run(folder)
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Two run folders hold the same rows and the same state, to the last bit."""
+    assert (one / "metrics.csv").read_text() == (other / "metrics.csv").read_text()
+    states = [torch.load(run / "checkpoints/last.ckpt", weights_only=True) for run in (one, other)]
+    assert states[0]["global_step"] == states[1]["global_step"] == 24
+    assert states[0]["loops"] == states[1]["loops"]
+    for key in ("state_dict", "optimizer_states"):
+        torch.testing.assert_close(states[0][key], states[1][key], rtol=0, atol=0)
+
+
+def test_sigterm_in_training(tmp_path: Path, uninterrupted: Path) -> None:
+    slow = start(tmp_path, "fit", *TOY, *SETTINGS, "--model.step_seconds=0.2")
+    wait_for(lambda: len(rows(tmp_path)) > 9, slow)
+    slow.send_signal(signal.SIGTERM)
+    finish(slow, code=143)
+    assert len(rows(tmp_path)) < 24
+    run_to_end(tmp_path, "fit", *TOY, *SETTINGS, "--ckpt_path=last")
+    assert_same_run(only_run(tmp_path), uninterrupted)
+
+
+def test_sigterm_in_validation(tmp_path: Path, uninterrupted: Path) -> None:
+    slow = start(tmp_path, "fit", *TOY, *SETTINGS, "--model.validation_seconds=2", "--trainer.num_sanity_val_steps=0")
+    wait_for(lambda: len(rows(tmp_path)) == 7, slow)
+    slow.send_signal(signal.SIGTERM)
+    finish(slow, code=143)
+    assert len(rows(tmp_path)) == 7
+    run_to_end(tmp_path, "fit", *TOY, *SETTINGS, "--ckpt_path=last")
+    assert_same_run(only_run(tmp_path), uninterrupted)
+
+
+def test_ctrl_c(tmp_path: Path, uninterrupted: Path) -> None:
+    slow = start(tmp_path, "fit", *TOY, *SETTINGS, "--model.step_seconds=0.2")
+    wait_for(lambda: len(rows(tmp_path)) > 4, slow)
+    slow.send_signal(signal.SIGINT)
+    assert "stopping after this step" in finish(slow, code=130)
+    run_to_end(tmp_path, "fit", *TOY, *SETTINGS, "--ckpt_path=last")
+    assert_same_run(only_run(tmp_path), uninterrupted)
+
+
+def test_kill(tmp_path: Path, uninterrupted: Path) -> None:
+    slow = start(tmp_path, "fit", *TOY, *SETTINGS, "--model.step_seconds=0.05")
+    wait_for(lambda: len(rows(tmp_path)) > 12, slow)
+    slow.kill()
+    finish(slow, code=-signal.SIGKILL)
+    run_to_end(tmp_path, "fit", *TOY, *SETTINGS, "--ckpt_path=last")
+    assert_same_run(only_run(tmp_path), uninterrupted)
+
+
+def test_two_processes_stopped(tmp_path: Path, uninterrupted_pair: Path) -> None:
+    slow = start(tmp_path, "fit", *TOY, *SETTINGS, *TWO, "--model.step_seconds=0.2")
+    wait_for(lambda: len(rows(tmp_path)) > 5, slow)
+    slow.send_signal(signal.SIGTERM)
+    finish(slow, code=143)
+    assert len(rows(tmp_path)) < 24
+    run_to_end(tmp_path, "fit", *TOY, *SETTINGS, *TWO, "--ckpt_path=last")
+    assert_same_run(only_run(tmp_path), uninterrupted_pair)
+
+
+def test_two_processes_killed(tmp_path: Path, uninterrupted_pair: Path) -> None:
+    slow = start(tmp_path, "fit", *TOY, *SETTINGS, *TWO, "--model.step_seconds=0.05")
+    wait_for(lambda: len(rows(tmp_path)) > 8, slow)
+    os.killpg(slow.pid, signal.SIGKILL)
+    finish(slow, code=-signal.SIGKILL)
+    run_to_end(tmp_path, "fit", *TOY, *SETTINGS, *TWO, "--ckpt_path=last")
+    assert_same_run(only_run(tmp_path), uninterrupted_pair)
+
+
+def test_non_finite_loss(tmp_path: Path) -> None:
+    said = run_to_end(tmp_path, "fit", *TOY, *SETTINGS, "--model.bad_step=7", code=1)
+    assert "error: loss, train/loss became NaN or infinite at step 8" in said
+    assert "Traceback" not in said
+    checkpoint = torch.load(only_run(tmp_path) / "checkpoints/last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 7
+    assert all(torch.isfinite(tensor).all() for tensor in checkpoint["state_dict"].values())
+
+
+def test_non_finite_loss_in_two_processes(tmp_path: Path) -> None:
+    said = run_to_end(tmp_path, "fit", *TOY, *SETTINGS, *TWO, "--model.bad_step=7", code=1)
+    assert "became NaN or infinite at step 8" in said
+
+
+def test_a_run_that_goes_on_is_not_resumed(tmp_path: Path) -> None:
+    slow = start(tmp_path, "fit", *TOY, *SETTINGS, "--model.step_seconds=1")
+    wait_for(lambda: len(rows(tmp_path)) > 2, slow)
+    assert "another process is running in" in run_to_end(tmp_path, "fit", *TOY, "--ckpt_path=last", code=2)
+    slow.kill()
+    finish(slow, code=-signal.SIGKILL)
