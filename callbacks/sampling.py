@@ -38,7 +38,8 @@ def forked_rng(device: torch.device, *key: int) -> Iterator[None]:
         key: non-negative integers, such as (seed, step): equal keys give equal draws, others independent
             ones.
     """
-    mixed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+    # With its length, since a SeedSequence takes (1, 2) and (1, 2, 0) for the same.
+    mixed = int(np.random.SeedSequence((len(key), *key)).generate_state(1, np.uint64)[0])
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(mixed)
         yield

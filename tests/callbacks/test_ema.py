@@ -162,7 +162,7 @@ def test_resume_is_bit_exact(tmp_path: Path) -> None:
         quiet_trainer(max_epochs=epochs, callbacks=callbacks).fit(module, Images(), ckpt_path=ckpt_path)
         return module
 
-    whole, first, second = (ExponentialMovingAverage("generator", 0.9, 2, 1) for _ in range(3))
+    whole, first, second = (ExponentialMovingAverage("generator", 0.9, 3, 1) for _ in range(3))
     run([whole], 3)
 
     class SaveAtEnd(Callback):
@@ -173,6 +173,15 @@ def test_resume_is_bit_exact(tmp_path: Path) -> None:
     run([second], 3, tmp_path / "one.ckpt")
     assert second.updates == whole.updates > first.updates
     assert_equal(second.state_dict()["average"], whole.state_dict()["average"])
+
+
+def test_resumed_batches_without_a_step_are_not_counted(tmp_path: Path) -> None:
+    trainer = quiet_trainer(callbacks=[ExponentialMovingAverage("generator")])
+    trainer.fit(TinyGAN(accumulate=4), Images())
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    ema = ExponentialMovingAverage("generator")
+    quiet_trainer(max_epochs=2, callbacks=[ema]).fit(TinyGAN(accumulate=4), Images(), ckpt_path=tmp_path / "x.ckpt")
+    assert ema.updates == 4
 
 
 def test_validate_from_a_checkpoint_uses_its_average(tmp_path: Path) -> None:

@@ -97,6 +97,17 @@ def test_training_is_left_as_it_was() -> None:
     assert with_metrics.generator.training
 
 
+def test_samples_are_drawn_in_evaluation_mode_by_a_module_that_validates_in_training_mode() -> None:
+    class StaysInTraining(Recording):
+        def on_validation_model_eval(self) -> None:
+            pass
+
+    module = StaysInTraining()
+    quiet_trainer(callbacks=[callback()]).fit(module, Images())
+    assert module.samples
+    assert module.generator.training
+
+
 def test_averaged_weights_are_sampled() -> None:
     ema, module = ExponentialMovingAverage("generator", 0.9), Recording()
     quiet_trainer(max_epochs=1, callbacks=[callback(), ema]).fit(module, Images())

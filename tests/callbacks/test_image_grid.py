@@ -5,7 +5,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from PIL import Image
 from torch import Tensor
 
@@ -147,16 +147,20 @@ def test_wandb_keeps_a_picture_of_a_lower_step(tmp_path: Path, monkeypatch: pyte
 
 
 def test_only_rank_0_of_two_processes_draws(tmp_path: Path) -> None:
-    torch.manual_seed(0)
+    class Tells(TinyGAN):
+        def decode(self, z: Tensor) -> Tensor:
+            (tmp_path / f"decoded by {self.global_rank}").touch()
+            return super().decode(z)
+
     trainer = quiet_trainer(
         default_root_dir=tmp_path,
         callbacks=[ImageGrid(2, 2)],
         devices=2,
         strategy="ddp_fork",
-        max_epochs=1,
-        logger=pl.loggers.CSVLogger(tmp_path),
+        logger=CSVLogger(tmp_path),
     )
-    trainer.validate(TinyGAN(), Images(), verbose=False)
+    trainer.validate(Tells(), Images(), verbose=False)
+    assert [path.name for path in tmp_path.glob("decoded*")] == ["decoded by 0"]
     assert len(list(tmp_path.rglob("*.png"))) == 1
 
 
