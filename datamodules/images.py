@@ -111,8 +111,8 @@ class ImageDataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Downloads what has to be, and writes the Arrow files of large sets, once on each machine."""
-        large: list[Part] = [part for part in ("train", "val", "test") if self._is_large(part)]
-        self._read(*large)
+        parts: tuple[Part, ...] = ("train", "val", "test")
+        self._read(*(part for part in parts if self._is_large(part)))
 
     def setup(self, stage: str) -> None:
         """Reads and resizes what the stage needs, at its first call."""
@@ -126,7 +126,7 @@ class ImageDataModule(LightningDataModule):
 
     def val_dataloader(self) -> ResumableLoader | list[ResumableLoader]:
         """Returns the validation images in order; an empty list where there are none."""
-        return self._loader("val") if len(self._rows("val")[1]) else []
+        return self._loader("val") if len(self._rows("val")) else []
 
     def test_dataloader(self) -> ResumableLoader:
         """Returns the test images in order."""
@@ -157,7 +157,10 @@ class ImageDataModule(LightningDataModule):
     def _loader(
         self, part: Part, *, shuffle: bool = False, drop_last: bool = False, flip_coins: bool = False
     ) -> ResumableLoader:
+        part = self._stand_in(part)
         self._read(part)
+        if part not in self._parts:
+            raise ValueError(f"{self.source!r} has no test images, and val_fraction 0 keeps none for validation")
         data = self._parts[part]
         size = len(data) if isinstance(data, PixelDataset) else len(data[0])
         sampler = ShardedSampler(size, self.batch_size, seed=self.seed, shuffle=shuffle, drop_last=drop_last)
@@ -173,10 +176,10 @@ class ImageDataModule(LightningDataModule):
         return TensorLoader(data, sampler, flip_coins=flip_coins, pin_memory=self.pin_memory)
 
     def _read(self, *parts: Part) -> None:
-        """Reads the parts that were not read yet, and warns once of the images left out."""
+        """Reads the parts that have images and were not read yet, and warns once of the images left out."""
         before = len(self.bad_images)
-        for part in parts:
-            if part not in self._parts:
+        for part in map(self._stand_in, parts):
+            if part not in self._parts and len(self._rows(part)):
                 self._parts[part] = self._read_part(part)
         for source in self._sources.values():
             source.close()
@@ -185,11 +188,11 @@ class ImageDataModule(LightningDataModule):
             rank_zero_warn(f"{len(new)} damaged image(s) left out: {'; '.join(new[:3])}{more}")
 
     def _read_part(self, part: Part) -> tuple[Tensor, Tensor] | PixelDataset:
-        source, rows = self._rows(part)
+        source, rows = self._source(part), self._rows(part)
         pixel_format = self._format(source, rows)
         skip_bad = self.on_bad_image == "skip"
         if self._is_large(part):
-            table = to_arrow(source, self.source, "test" if source is self._open().get("test") else "train")
+            table = to_arrow(source, self.source, "test" if part == "test" else "train")
             bad = bad_rows(table, rows, pixel_format) if skip_bad else {}
             self.bad_images += bad.values()
             return PixelDataset(table, rows[~np.isin(rows, list(bad))], pixel_format)
@@ -202,16 +205,22 @@ class ImageDataModule(LightningDataModule):
             self._sources = open_source(self.source)
         return self._sources
 
-    def _rows(self, part: Part) -> tuple[ImageSource, NDArray[np.int64]]:
-        """Returns the source of a part and the part's rows in it.
+    def _source(self, part: Part) -> ImageSource:
+        return self._open()["test" if part == "test" else "train"]
+
+    def _stand_in(self, part: Part) -> Part:
+        """Returns the part that serves as this one."""
+        return "val" if part == "test" and "test" not in self._open() else part
+
+    def _rows(self, part: Part) -> NDArray[np.int64]:
+        """Returns the rows of a part in its source.
 
         Training and validation rows stay in shuffled order: sources are often sorted by class, and whoever looks
         at the first images of a part should see all classes.
         """
-        sources = self._open()
-        if part == "test" and "test" in sources:
-            return sources["test"], np.arange(len(sources["test"]))
-        total = len(sources["train"])
+        total = len(self._source(part))
+        if part == "test":
+            return np.arange(total)
         count = total if self.subset is None else self.subset
         if count > total:
             raise ValueError(f"subset is {count}, but {self.source!r} has {total} training images")
@@ -219,10 +228,7 @@ class ImageDataModule(LightningDataModule):
         if num_val >= count:
             raise ValueError(f"val_fraction takes {num_val} of {count} images and leaves none for training")
         rows = torch.randperm(total, generator=random_generator(self.seed, "split"))[:count].numpy()
-        chosen = rows[num_val:] if part == "train" else rows[:num_val]
-        if part == "test" and not num_val:
-            raise ValueError(f"{self.source!r} has no test images, and val_fraction 0 keeps none for validation")
-        return sources["train"], chosen
+        return rows[num_val:] if part == "train" else rows[:num_val]
 
     def _format(self, source: ImageSource, rows: NDArray[np.int64]) -> PixelFormat:
         if self.size is not None:
@@ -230,8 +236,12 @@ class ImageDataModule(LightningDataModule):
         return PixelFormat(source.first_size(rows), self.channels, "keep")
 
     def _is_large(self, part: Part) -> bool:
-        source, rows = self._rows(part)
-        return len(rows) * int(np.prod(self._format(source, rows).shape)) > self.in_memory_limit
+        part = self._stand_in(part)
+        rows = self._rows(part)
+        if not len(rows):
+            return False
+        shape = self._format(self._source(part), rows).shape
+        return len(rows) * int(np.prod(shape)) > self.in_memory_limit
 
 
 class ReferenceLoader:
