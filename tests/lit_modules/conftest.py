@@ -35,6 +35,11 @@ class Batches:
             yield part, torch.zeros(len(part), dtype=torch.int64)
 
 
+@pytest.fixture(autouse=True)
+def _fixed_seed() -> None:
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def batches() -> type[Batches]:
     return Batches

@@ -1,0 +1,68 @@
+"""Train RelativisticGANs on two CPU processes; saves the parameters of each rank. Run by test_distributed.py.
+
+Usage: python tests/lit_modules/two_processes.py FOLDER DEVICES
+"""
+
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from lit_modules import RelativisticGAN
+
+POINTS = {"network": "points", "latent_dim": 2, "width": 8, "discriminator_lr": 0.1, "generator_lr": 0.1}
+CASES: dict[str, dict[str, Any]] = {
+    # The batch means of RaSGAN are global, and so is the noise of the gradient penalty.
+    "rasgan": POINTS | {"loss": "rasgan", "optimizer": "SGD", "gp_weight": 1.0, "r1_weight": 0.1},
+    "ralsgan": POINTS | {"loss": "ralsgan", "optimizer": "SGD", "gradient_clip_val": 0.1},
+    # So are the pairs of "all"; ranks exchange gradients once for both micro-batches.
+    "pairs": POINTS | {"pairing": "all", "optimizer": "SGD", "accumulate_grad_batches": 2},
+    "sgan": POINTS | {"loss": "sgan", "spectral_norm": True, "discriminator_steps": 2, "generator_steps": 2}
+    | {"discriminator_lr": 1e-3, "generator_lr": 1e-3, "optimizer_args": {"eps": 1e-3}},
+    "images": {"width": 4, "image_size": 8},
+}
+
+
+class Shard:
+    """Global batches of 8, of which each rank gets its contiguous part."""
+
+    def __init__(self, samples: Tensor, rank: int, world_size: int) -> None:
+        self.parts = [part.chunk(world_size)[rank] for part in samples.split(8)]
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return ((part, torch.zeros(len(part))) for part in self.parts)
+
+
+def train(case: str, devices: int, folder: Path) -> None:
+    torch.manual_seed(0)
+    model = RelativisticGAN(**CASES[case])
+    samples = torch.rand(96, 1, 8, 8) if case == "images" else torch.randn(96, 2)
+    trainer = Trainer(
+        accelerator="cpu",
+        devices=devices,
+        strategy="ddp_find_unused_parameters_true" if devices > 1 else "auto",
+        use_distributed_sampler=False,
+        max_steps=5,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(model, Shard(samples, trainer.global_rank, devices))
+    logged = {name: value for name, value in trainer.callback_metrics.items()}
+    result = {"state": model.state_dict(), "logged": logged, "drawn": model.sample(2)}
+    torch.save(result, folder / f"{case}-{devices}-{trainer.global_rank}.pt")
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    for case in CASES:
+        train(case, int(sys.argv[2]), Path(sys.argv[1]))
