@@ -127,7 +127,8 @@ def open_hub(source: str) -> dict[str, ImageSource]:
     try:
         found = _load(name)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise FileNotFoundError(f"data set {source!r} cannot be loaded: {str(error).splitlines()[0]}") from None
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise FileNotFoundError(f"data set {source!r} cannot be loaded: {why}") from None
     if isinstance(found, datasets.Dataset):
         found = {"train": found}
     train = found.get("train") or next(iter(found.values()))

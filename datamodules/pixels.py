@@ -81,7 +81,12 @@ def decode(stored: Stored) -> Image.Image:
         image = Image.open(io.BytesIO(stored))
         image.load()
     except Image.UnidentifiedImageError:
-        raise BadImageError("not an image, or damaged in its header" if stored else "empty") from None
+        what = (
+            "not an image, or damaged in its header"
+            if stored
+            else "no data (an empty file, or one that cannot be unpacked)"
+        )
+        raise BadImageError(what) from None
     except _DAMAGE as error:
         raise BadImageError(f"damaged image ({error})") from None
     return image

@@ -98,6 +98,17 @@ def test_damaged_gzip(tmp_path: Path, pixels: NDArray[np.uint8], write_idx: Writ
         open_source(str(path))
 
 
+def test_damaged_idx_labels(tmp_path: Path, pixels: NDArray[np.uint8], write_idx: WriteIdx) -> None:
+    path = write_idx(tmp_path / "train-images-idx3-ubyte", pixels[..., 0])
+    labels = write_idx(tmp_path / "train-labels-idx1-ubyte", np.zeros(12, np.uint8))
+    labels.write_bytes(labels.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="train-labels-idx1-ubyte: truncated IDX file: 12 needs 12 bytes, found 11"):
+        read(open_source(str(path))["train"])
+    write_idx(labels, pixels[..., 0])
+    with pytest.raises(ValueError, match="train-labels-idx1-ubyte: .*begins with 0x00000803, expected 0x00000801"):
+        open_source(str(path))
+
+
 def test_idx_labels_that_do_not_belong(tmp_path: Path, pixels: NDArray[np.uint8], write_idx: WriteIdx) -> None:
     path = write_idx(tmp_path / "train-images-idx3-ubyte", pixels[..., 0])
     write_idx(tmp_path / "train-labels-idx1-ubyte", np.zeros(11, np.uint8))

@@ -1,5 +1,7 @@
 """Hugging Face data sets, and the tables that large sources become."""
 
+import shutil
+import zipfile
 from pathlib import Path
 
 import datasets
@@ -106,6 +108,19 @@ def test_bad_rows(class_folders: Path, arrow_cache: Path) -> None:
     files = len(list(arrow_cache.rglob("*.arrow")))
     assert bad_rows(images, np.array([10, 0, 9, 5]), COLOR) == bad
     assert len(list(arrow_cache.rglob("*.arrow"))) == files
+
+
+def test_zip_member_that_cannot_be_unpacked(class_folders: Path) -> None:
+    path = shutil.make_archive(str(class_folders), "zip", class_folders)
+    with zipfile.ZipFile(path) as archive:
+        member = archive.getinfo("b/06.png")
+    content = bytearray(Path(path).read_bytes())
+    content[member.header_offset + 60] ^= 255
+    Path(path).write_bytes(content)
+    images = to_arrow(open_source(path)["train"], path, "train")
+    assert bad_rows(images, np.arange(12), COLOR) == {
+        6: f"{path}: b/06.png: no data (an empty file, or one that cannot be unpacked)"
+    }
 
 
 def test_bad_rows_refuses_mixed_sizes(class_folders: Path) -> None:
