@@ -42,7 +42,8 @@ class ImageDataModule(LightningDataModule):
         source: "embedded" (5,000 MNIST digits), or the path of an IDX file of images or a folder of them (.gz or
             not), of an .npz, of a zip or a folder of class folders, or "hf:" and the name or path of a Hugging Face
             data set.
-        size: height and width in pixels that images are brought to; None (null in YAML) keeps theirs, if all have the same.
+        size: height and width in pixels that images are brought to; None (null in YAML) keeps theirs, which
+            then all have to be the same.
         resize: "resize" scales to a square whatever the proportions, "crop" cuts a central square.
         channels: 1 (gray) or 3 (color).
         value_range: "symmetric" for [-1, 1] or "unit" for [0, 1].

@@ -241,12 +241,30 @@ class ResumableDataLoader(ResumableLoader):
         self._rest.start = start
         # The workers' seeds come from this generator.
         self._loader.generator = random_generator(self.sampler.seed, self.sampler.epoch, "workers")
-        for batch in self._loader:
-            if isinstance(batch, Exception):
-                # A new one: raising `batch` itself would tie it and this frame, which holds the workers, into a
-                # cycle, and workers that the cycle collector ends take five seconds each.
-                raise type(batch)(*batch.args)
-            yield tuple(batch)
+        try:
+            for batch in self._loader:
+                if isinstance(batch, Exception):
+                    raise batch
+                yield tuple(batch)
+        except Exception:
+            # The traceback keeps this frame alive; workers left to the garbage collector take 5 s each to end.
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Ends the worker processes; the next iteration starts new ones."""
+        if self._iterator is not None:
+            self._iterator._shutdown_workers()
+            self._iterator = None
+
+    @property
+    def _iterator(self) -> Any:
+        """The workers' iterator, under the name by which Lightning ends them when a run is over."""
+        return self._loader._iterator
+
+    @_iterator.setter
+    def _iterator(self, iterator: None) -> None:
+        self._loader._iterator = iterator
 
 
 class _RestOfEpoch:

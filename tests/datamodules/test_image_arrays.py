@@ -105,7 +105,7 @@ def test_damaged_idx_labels(tmp_path: Path, pixels: NDArray[np.uint8], write_idx
     with pytest.raises(ValueError, match="train-labels-idx1-ubyte: truncated IDX file: 12 needs 12 bytes, found 11"):
         read(open_source(str(path))["train"])
     write_idx(labels, pixels[..., 0])
-    with pytest.raises(ValueError, match="train-labels-idx1-ubyte: .*begins with 0x00000803, expected 0x00000801"):
+    with pytest.raises(ValueError, match=r"train-labels-idx1-ubyte: .*begins with 0x00000803, expected 0x00000801"):
         open_source(str(path))
 
 

@@ -1,6 +1,7 @@
 """ImageDataModule: parts, both ways of loading, and what a Trainer sees."""
 
 import inspect
+import multiprocessing
 import pickle
 import random
 import shutil
@@ -267,6 +268,7 @@ def test_trainer_resumes_with_the_remaining_batches(source: str, tmp_path: Path,
     for step in (3, 10, 14, 20) if way == "memory" else (14,):
         resumed = Recorder()
         trainer(tmp_path, **fit).fit(resumed, prepared(source, **options), ckpt_path=tmp_path / "kept" / f"{step}.ckpt")
+        assert multiprocessing.active_children() == [], "Lightning ends the workers"
         assert equal(resumed.seen, whole.seen[step:])
         assert torch.equal(resumed.mean, whole.mean)
 

@@ -1,6 +1,7 @@
 """Order, shards, resume and random state of the loaders."""
 
 import itertools
+import multiprocessing
 from typing import Any
 
 import pytest
@@ -189,3 +190,15 @@ def test_error_of_a_worker_arrives_with_its_own_message(num_workers: int) -> Non
     with pytest.raises(ValueError, match=r"^row 7 is damaged$"):
         list(loader)
     assert loader.state_dict()["batches"] == 1
+    assert multiprocessing.active_children() == []
+
+
+def test_closed_loader_starts_anew() -> None:
+    loader = ResumableDataLoader(Rows(), ShardedSampler(N, 4, seed=3), num_workers=2, flip_coins=True)
+    unfinished = iter(loader)
+    next(unfinished)
+    assert len(multiprocessing.active_children()) == 2
+    loader.close()
+    assert multiprocessing.active_children() == []
+    assert equal(list(loader), list(make("0")))
+    loader.close()
