@@ -50,7 +50,7 @@ class RelativisticGAN(GANModule):
         dimensions: of the points (network "points").
         latent_dim: dimensions of the noise z.
         network: "convolutional" for images (B, C, S, S), or "points" for points (B, D).
-        width: channels of the widest maps' layer, or hidden units; 32 for images and 128 for points by
+        width: channels of the widest maps' layer, or hidden units; 24 for images and 128 for points by
             default.
         loss: sgan, rsgan, rasgan, lsgan, ralsgan, hinge, rahinge or wgan.
         h: the generator's h(t) for sgan and rsgan: log_sigmoid, linear or saturating.
@@ -271,8 +271,7 @@ class RelativisticGAN(GANModule):
         hp = self.hparams
         pairs = (self.discriminator, hp["discriminator_lr"]), (self.generator, hp["generator_lr"])
         built = [
-            optimizers.build_optimizer(network, hp["optimizer"], lr, self._optimizer_args)
-            for network, lr in pairs
+            optimizers.build_optimizer(network, hp["optimizer"], lr, self._optimizer_args) for network, lr in pairs
         ]
         if hp["lr_schedule"] == "constant" and not hp["warmup_steps"]:
             return built

@@ -28,7 +28,7 @@ def default_networks(
     if network == "points":
         width = width or 128
         return PointGenerator(dimensions, latent_dim, width), PointDiscriminator(dimensions, width)
-    width = width or 32
+    width = width or 24
     return (
         ConvGenerator(image_size, channels, latent_dim, width),
         ConvDiscriminator(image_size, channels, width),
@@ -66,9 +66,7 @@ class GANModule(LightningModule):
         self.generator.eval()
         try:
             # The uncompiled forward: a callback's odd batch sizes would set the compiler off again and again.
-            return self.generator.forward(
-                z.to(device=self.device, dtype=cast(torch.dtype, self.dtype))
-            ).float()
+            return self.generator.forward(z.to(device=self.device, dtype=cast(torch.dtype, self.dtype))).float()
         finally:
             self.generator.train(was_training)
 
@@ -91,9 +89,7 @@ class GANModule(LightningModule):
             ValueError: samples of another shape than the networks take, naming the arguments to set.
         """
         x: Tensor = batch[0] if isinstance(batch, (tuple, list)) else batch
-        takes = getattr(self.discriminator, "input_shape", None) or getattr(
-            self.generator, "output_shape", None
-        )
+        takes = getattr(self.discriminator, "input_shape", None) or getattr(self.generator, "output_shape", None)
         if takes is not None and tuple(x.shape[1:]) != tuple(takes):
             raise ValueError(_shape_message(tuple(x.shape[1:]), tuple(takes)))
         return x

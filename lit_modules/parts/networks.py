@@ -35,9 +35,7 @@ def halvings(image_size: int) -> tuple[int, int]:
     """
     if image_size < 8 or image_size % 4:
         near = max(8, 4 * round(image_size / 4))
-        raise ValueError(
-            f"image_size={image_size} must be a multiple of 4, at least 8; the nearest is {near}"
-        )
+        raise ValueError(f"image_size={image_size} must be a multiple of 4, at least 8; the nearest is {near}")
     count, side = 0, image_size
     while side % 2 == 0 and side >= 8:
         count, side = count + 1, side // 2
@@ -63,7 +61,7 @@ class ConvGenerator(nn.Module):
         image_size: int = 28,
         channels: int = 1,
         latent_dim: int = 100,
-        width: int = 32,
+        width: int = 24,
         normalization: str = "batch",
     ) -> None:
         super().__init__()
@@ -85,9 +83,7 @@ class ConvGenerator(nn.Module):
             layers[f"relu{i}"] = nn.ReLU()
             last = i == count - 1
             out = channels if last else widths[i + 1]
-            layers[f"up{i}"] = nn.ConvTranspose2d(
-                w, out, 5, 2, padding=2, output_padding=1, bias=bias or last
-            )
+            layers[f"up{i}"] = nn.ConvTranspose2d(w, out, 5, 2, padding=2, output_padding=1, bias=bias or last)
         layers["tanh"] = nn.Tanh()
         self.layers = nn.Sequential(layers)
         if normalization == "batch":
@@ -118,7 +114,7 @@ class ConvDiscriminator(nn.Module):
         ValueError: unsuitable image_size.
     """
 
-    def __init__(self, image_size: int = 28, channels: int = 1, width: int = 32) -> None:
+    def __init__(self, image_size: int = 28, channels: int = 1, width: int = 24) -> None:
         super().__init__()
         count, side = halvings(image_size)
         self.input_shape = (channels, image_size, image_size)

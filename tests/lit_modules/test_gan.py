@@ -77,8 +77,6 @@ def test_validate_test_predict(trainer: Any, batches: Any, points: Tensor) -> No
 def test_default_networks() -> None:
     with pytest.raises(ValueError, match="unknown network 'conv'"):
         default_networks("conv", image_size=28, channels=1, dimensions=2, latent_dim=4, width=None)
-    g, d = default_networks(
-        "convolutional", image_size=28, channels=1, dimensions=2, latent_dim=4, width=None
-    )
+    g, d = default_networks("convolutional", image_size=28, channels=1, dimensions=2, latent_dim=4, width=None)
     assert isinstance(g, nn.Module)
     assert d(g(torch.randn(2, 4))).shape == (2,)

@@ -102,7 +102,7 @@ def test_schedule_with_max_steps(trainer: Any, batches: Any, points: Tensor) -> 
 
 
 def test_schedule_without_an_end(trainer: Any, batches: Any, points: Tensor) -> None:
-    with pytest.raises(ValueError, match="set trainer.max_steps"):
+    with pytest.raises(ValueError, match=r"set trainer\.max_steps"):
         trainer(max_epochs=-1).fit(RelativisticGAN(**TINY, lr_schedule="cosine"), batches(points, 4))
 
 

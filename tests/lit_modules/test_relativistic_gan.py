@@ -331,9 +331,7 @@ class Resumable:
 
 
 @pytest.mark.parametrize("stop", [3, 4, 5])
-def test_resume_inside_a_step_is_exact(
-    trainer: Any, batches: Any, points: Tensor, tmp_path: Path, stop: int
-) -> None:
+def test_resume_inside_a_step_is_exact(trainer: Any, batches: Any, points: Tensor, tmp_path: Path, stop: int) -> None:
     """Steps of 4 batches; the gathered ones come back from the checkpoint."""
     path = tmp_path / "a.ckpt"
     arguments = POINTS | {"discriminator_steps": 2, "accumulate_grad_batches": 2, "lr_schedule": "linear"}
@@ -415,7 +413,9 @@ def test_optimal_discriminator(trainer: Any, batches: Any, loss: str, dimensions
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore:The .grad attribute of a Tensor:UserWarning"
+)
 def test_compiled_training_equals_eager(trainer: Any, batches: Any) -> None:
     images = torch.rand(12, 1, 28, 28) * 2 - 1
     arguments = {"width": 4, "spectral_norm": True, "r1_weight": 1.0, "optimizer": "SGD"}
@@ -430,7 +430,9 @@ def test_compiled_training_equals_eager(trainer: Any, batches: Any) -> None:
 
 def test_learns_a_ring(trainer: Any, batches: Any, points: Tensor) -> None:
     """The generator gets nearer to the data."""
-    model = RelativisticGAN(network="points", latent_dim=4, width=32, r1_weight=0.1, generator_lr=2e-3, discriminator_lr=2e-3)
+    model = RelativisticGAN(
+        network="points", latent_dim=4, width=32, r1_weight=0.1, generator_lr=2e-3, discriminator_lr=2e-3
+    )
 
     def distance() -> float:
         return torch.cdist(model.sample(200), points).min(dim=1).values.mean().item()

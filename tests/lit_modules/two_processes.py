@@ -22,7 +22,8 @@ CASES: dict[str, dict[str, Any]] = {
     "ralsgan": POINTS | {"loss": "ralsgan", "optimizer": "SGD", "gradient_clip_val": 0.1},
     # So are the pairs of "all"; ranks exchange gradients once for both micro-batches.
     "pairs": POINTS | {"pairing": "all", "optimizer": "SGD", "accumulate_grad_batches": 2},
-    "sgan": POINTS | {"loss": "sgan", "spectral_norm": True, "discriminator_steps": 2, "generator_steps": 2}
+    "sgan": POINTS
+    | {"loss": "sgan", "spectral_norm": True, "discriminator_steps": 2, "generator_steps": 2}
     | {"discriminator_lr": 1e-3, "generator_lr": 1e-3, "optimizer_args": {"eps": 1e-3}},
     "images": {"width": 4, "image_size": 8},
 }
@@ -57,7 +58,7 @@ def train(case: str, devices: int, folder: Path) -> None:
         enable_model_summary=False,
     )
     trainer.fit(model, Shard(samples, trainer.global_rank, devices))
-    logged = {name: value for name, value in trainer.callback_metrics.items()}
+    logged = dict(trainer.callback_metrics)
     result = {"state": model.state_dict(), "logged": logged, "drawn": model.sample(2)}
     torch.save(result, folder / f"{case}-{devices}-{trainer.global_rank}.pt")
 
