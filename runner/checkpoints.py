@@ -86,6 +86,11 @@ class RunCheckpoint(ModelCheckpoint):
         if trainer.training or (trainer.validating and trainer.state.fn == "fit"):
             self.save_last_checkpoint(trainer)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores all of it; Lightning forgets the current score."""
+        super().load_state_dict(state_dict)
+        self.current_score = state_dict["current_score"]
+
     def save_last_checkpoint(self, trainer: Trainer) -> None:
         """Writes last.ckpt, if this is a moment that a run can go on from exactly (all ranks call this together)."""
         if trainer.sanity_checking or not _at_boundary(trainer):

@@ -7,6 +7,8 @@ import warnings
 KNOWN = [
     # A resumed run goes on in its own folder.
     r"Checkpoint directory .* exists and is not empty",
+    # A checkpoint is evaluated, or begins a new run, in another folder than its own.
+    r"The dirpath has changed from",
     # The in-memory loaders have no workers because they need none.
     r"The '.*' does not have many workers",
     # Shipped configs are small.

@@ -1,0 +1,144 @@
+"""One driver for every registered module: build, train, validate, checkpoint, reload, resume, two processes."""
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from lightning.pytorch import LightningModule
+
+import run
+from runner.config_files import shipped
+from runner.plugins import Plugin, registered
+from tests.runner.command_line import ROOT, only_run, run_to_end
+
+MODULES = [plugin for plugin in registered("modules") if plugin.distribution == "litspaces"]
+STEPS = 4
+
+
+def config_of(plugin: Plugin) -> dict[str, Any]:
+    """The shipped config of a module, with the module's own defaults and little to evaluate."""
+    for path in sorted(shipped("configs").glob("*.yaml")):
+        config = yaml.safe_load(path.read_text())
+        if config["model"]["class_path"] == plugin.name:
+            config["model"] = {"class_path": plugin.name}
+            config["trainer"] |= {"max_steps": STEPS, "val_check_interval": 2, "limit_val_batches": 1}
+            config["trainer"] |= {"log_every_n_steps": 1, "enable_progress_bar": False}
+            for callback in config["trainer"]["callbacks"]:
+                if callback["class_path"] == "GenerativeMetrics":
+                    callback["init_args"]["num_samples"] = 200
+            return config
+    raise AssertionError(f"no config trains {plugin.name}")
+
+
+def write(folder: Path, config: dict[str, Any]) -> str:
+    path = folder / "driven.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return str(path)
+
+
+def load(folder: Path) -> dict[str, Any]:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+@pytest.fixture(params=MODULES, ids=lambda plugin: plugin.name)
+def plugin(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plugin:
+    monkeypatch.chdir(tmp_path)
+    return request.param
+
+
+def assert_same(one: Any, other: Any, where: str = "checkpoint") -> None:
+    """Nested states are equal to the last bit."""
+    assert type(one) is type(other), where
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            # Paths of the run's own folder differ.
+            if not str(key).endswith(("path", "dirpath", "best_k_models")):
+                assert_same(one[key], other[key], f"{where}[{key!r}]")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), where
+        for number, (x, y) in enumerate(zip(one, other, strict=True)):
+            assert_same(x, y, f"{where}[{number}]")
+    else:
+        assert one == other, where
+
+
+def test_there_are_some() -> None:
+    assert MODULES
+
+
+def test_build_with_default_arguments(plugin: Plugin) -> None:
+    module = plugin.load()()
+    assert isinstance(module, LightningModule)
+    assert module.training
+    assert sum(parameter.numel() for parameter in module.parameters()) > 0
+
+
+def test_train_checkpoint_reload_resume(plugin: Plugin, tmp_path: Path) -> None:
+    config = config_of(plugin)
+    assert run.main(["fit", "--config", write(tmp_path, config)]) == 0
+    whole = only_run(tmp_path)
+    saved = load(whole)
+    assert saved["global_step"] == STEPS
+    rows = (whole / "metrics.csv").read_text()
+    assert len(rows.splitlines()) >= 1 + STEPS + STEPS // 2
+
+    reloaded = plugin.load().load_from_checkpoint(whole / "checkpoints" / "last.ckpt", weights_only=True)
+    assert_same(dict(reloaded.state_dict()), {name: saved["state_dict"][name] for name in reloaded.state_dict()})
+    assert run.main(["validate", "--config", write(tmp_path, config), f"--ckpt_path={whole}"]) == 0
+
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    shorter = copy.deepcopy(config)
+    shorter["trainer"] |= {"max_steps": 2, "default_root_dir": str(cut)}
+    assert run.main(["fit", "--config", write(tmp_path, shorter)]) == 0
+    longer = copy.deepcopy(config)
+    longer["trainer"]["default_root_dir"] = str(cut)
+    assert run.main(["fit", "--config", write(tmp_path, longer), "--ckpt_path=last"]) == 0
+    (resumed,) = (cut / "driven").iterdir()
+    assert (resumed / "metrics.csv").read_text() == rows
+    assert_same(load(resumed), saved)
+
+
+def test_checkpoint_of_a_module_built_in_python(plugin: Plugin, tmp_path: Path) -> None:
+    script = f"""
+import lightning.pytorch as L
+from importlib import import_module
+from datamodules import ImageDataModule
+module = getattr(import_module({plugin.entry_point.module!r}), {plugin.name!r})()
+trainer = L.Trainer(max_steps=2, accelerator="cpu", logger=False, limit_val_batches=1, enable_progress_bar=False)
+trainer.fit(module, datamodule=ImageDataModule())
+trainer.save_checkpoint("python.ckpt", weights_only=False)
+again = type(module).load_from_checkpoint("python.ckpt", weights_only=True)
+assert all((a == b).all() for a, b in zip(module.state_dict().values(), again.state_dict().values(), strict=True))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_are_one(plugin: Plugin, tmp_path: Path) -> None:
+    """The command line with two processes, half batches each: the same number of steps, data and checkpoint."""
+    config = config_of(plugin)
+    config["data"]["init_args"]["batch_size"] //= 2
+    two = ["--trainer.devices=2", "--trainer.accelerator=cpu"]
+    run_to_end(tmp_path, "fit", "--config", write(tmp_path, config), *two)
+    folder = only_run(tmp_path)
+    assert load(folder)["global_step"] == STEPS
+    assert sorted(path.name for path in (folder / "media").iterdir()) == [
+        "samples-step=0000002.png",
+        "samples-step=0000004.png",
+    ]
