@@ -29,6 +29,7 @@ from runner.exact_resume import ExactResume
 from runner.interruption import GracefulStop, RunInterrupted
 from runner.loggers import default_loggers, finish_wandb
 from runner.plugins import PluginError, import_named
+from runner.predictions import PredictionFiles
 from runner.warnings import quieten
 
 # LightningCLI lets configs come from URLs (traps.md 10). A config names classes to run: it is code.
@@ -95,6 +96,11 @@ class RunCLI(LightningCLI):
         """Adds the settings of the run's checkpoints."""
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
 
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        """Leaves out what predict would gather in memory: it is written to files."""
+        kwargs = super()._prepare_subcommand_kwargs(subcommand)
+        return kwargs | {"return_predictions": False} if subcommand == "predict" else kwargs
+
     def before_instantiate_classes(self) -> None:
         """Finds the checkpoint before anything is built."""
         settings = self.config[self.command]
@@ -129,6 +135,7 @@ class RunCLI(LightningCLI):
             NonFiniteGuard(),
             GracefulStop(exact_resume),
             RunSummary(self._resume_command()),
+            PredictionFiles(),
         ]
         trainer = super().instantiate_trainer(**kwargs)
         self._save_config()

@@ -107,6 +107,10 @@ class ExactResume(Callback):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Reads it back; the loops do the rest."""
+        if trainer.state.fn != "fit":
+            # An evaluation by its own command is that of the checkpoint's step, with its random numbers.
+            trainer.fit_loop.load_state_dict(checkpoint["loops"]["fit_loop"])
+            return
         saved = checkpoint.get(KEY, {})
         self._carried = saved if "num_rows" in saved else {}
         epoch_loop = trainer.fit_loop.epoch_loop

@@ -1,6 +1,7 @@
 """One driver for every registered module: build, train, validate, checkpoint, reload, resume, two processes."""
 
 import copy
+import csv
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,17 @@ def assert_same(one: Any, other: Any, where: str = "checkpoint") -> None:
         assert one == other, where
 
 
+def evaluation(command: str, config: str, folder: Path) -> list[str]:
+    """The last row that evaluating a run's last checkpoint logs, under the columns of the run's metrics.csv."""
+    before = set(folder.parent.iterdir())
+    assert run.main([command, "--config", config, f"--ckpt_path={folder}"]) == 0
+    (evaluated,) = set(folder.parent.iterdir()) - before
+    columns = (folder / "metrics.csv").read_text().splitlines()[0].split(",")
+    with (evaluated / "metrics.csv").open(newline="") as file:
+        row = list(csv.DictReader(file))[-1]
+    return [row.get(column, "") for column in columns]
+
+
 def test_there_are_some() -> None:
     assert MODULES
 
@@ -92,7 +104,7 @@ def test_train_checkpoint_reload_resume(plugin: Plugin, tmp_path: Path) -> None:
 
     reloaded = plugin.load().load_from_checkpoint(whole / "checkpoints" / "last.ckpt", weights_only=True)
     assert_same(dict(reloaded.state_dict()), {name: saved["state_dict"][name] for name in reloaded.state_dict()})
-    assert run.main(["validate", "--config", write(tmp_path, config), f"--ckpt_path={whole}"]) == 0
+    assert_same(evaluation("validate", write(tmp_path, config), whole), rows.splitlines()[-1].split(","))
 
     cut = tmp_path / "cut"
     cut.mkdir()

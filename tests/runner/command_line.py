@@ -10,13 +10,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 # What a run in this process may have left in its environment.
-LEFT_BY_RUNS = {"LITSPACES_RUN_FOLDER", "PL_GLOBAL_SEED", "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE"} | {"NODE_RANK", "LOCAL_RANK"}
+LEFT_BY_RUNS = {"LITSPACES_RUN_FOLDER", "PL_GLOBAL_SEED", "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE"} | {
+    "NODE_RANK",
+    "LOCAL_RANK",
+}
 TOY = ("--model=tests.toys.ToyModule", "--data=tests.toys.ToyData", "--trainer.enable_progress_bar=false")
 
 
 def start(folder: Path, *arguments: str, wandb: str = "disabled") -> subprocess.Popen[str]:
     """Starts `run.py` in `folder`, in a process group of its own."""
-    environment = {name: value for name, value in os.environ.items() if name not in LEFT_BY_RUNS}
+    environment = {name: value for name, value in os.environ.items() if name not in (*LEFT_BY_RUNS, "LOCAL_RANK")}
     environment |= {"PYTHONPATH": str(ROOT), "WANDB_MODE": wandb, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, str(ROOT / "run.py"), *arguments],
