@@ -1,0 +1,44 @@
+"""The pages in docs/ are true: their Python examples run, their links lead somewhere, their tables are measured.
+
+Their commands are tested with the README's, in test_readme.py.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+TABLE = re.compile(r"^\|.*(?:\n\|.*)+", re.MULTILINE)
+EXAMPLES = [
+    pytest.param(block, id=f"{page.stem}-{number}")
+    for page in PAGES
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", EXAMPLES)
+def test_python_example_runs(block: str, tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("results", sorted((DOCS / "results").glob("*.md")), ids=lambda page: page.stem)
+def test_tables_are_the_measured_ones(results: Path) -> None:
+    page = DOCS / results.name
+    if not page.exists():
+        pytest.skip(f"{results.name} has no page of its own")
+    measured = TABLE.findall(results.read_text())
+    assert measured
+    for table in measured:
+        assert table in page.read_text(), f"{page.name} lacks the table that starts with {table.splitlines()[0]}"
