@@ -9,7 +9,6 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from lit_modules.parts import noise
 from lit_modules.parts.adversarial import check_name
 from lit_modules.parts.networks import ConvDiscriminator, ConvGenerator, PointDiscriminator, PointGenerator
 
@@ -48,16 +47,14 @@ class GANModule(LightningModule):
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
         self.latent_dim = latent_dim
-        self._drawn = (-1, 0)
 
     def forward(self, z: Tensor) -> Tensor:
         """Latent rows (B, L) to samples (B, ...)."""
         return self.generator(z)
 
     def latents(self, n: int) -> Tensor:
-        """``n`` latent rows (n, L) from N(0, I), the same ones at every call of a run and after a resume."""
-        z = torch.randn(n, self.latent_dim, generator=noise.keyed_generator(0, "latents"))
-        return z.to(device=self.device, dtype=cast(torch.dtype, self.dtype))
+        """``n`` latent rows (n, L) from N(0, I), drawn from torch's random state."""
+        return torch.randn(n, self.latent_dim, device=self.device, dtype=cast(torch.dtype, self.dtype))
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
@@ -73,14 +70,9 @@ class GANModule(LightningModule):
     def sample(self, n: int) -> Tensor:
         """``n`` new samples (n, ...) on the module's device, in the range of the training data.
 
-        The noise is a function of the run's seed, the step, the rank, and how often this was called in the
-        step.
+        The noise comes from torch's random state: ``torch.manual_seed`` before a call repeats it.
         """
-        step = 0 if self._trainer is None else self.trainer.global_step
-        count = self._drawn[1] + 1 if self._drawn[0] == step else 0
-        self._drawn = (step, count)
-        (z,) = noise.draw([n], (self.latent_dim,), step=step, stream=f"sample/{count}")
-        return self.decode(z)
+        return self.decode(self.latents(n))
 
     def real_samples(self, batch: Any) -> Tensor:
         """The samples (B, ...) of a batch.
