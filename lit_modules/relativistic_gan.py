@@ -50,7 +50,7 @@ class RelativisticGAN(GANModule):
         dimensions: of the points (network "points").
         latent_dim: dimensions of the noise z.
         network: "convolutional" for images (B, C, S, S), or "points" for points (B, D).
-        width: channels of the widest maps' layer, or hidden units; 24 for images and 128 for points by
+        width: channels of the largest maps, or hidden units; 24 for images and 128 for points by
             default.
         loss: sgan, rsgan, rasgan, lsgan, ralsgan, hinge, rahinge or wgan.
         h: the generator's h(t) for sgan and rsgan: log_sigmoid, linear or saturating.

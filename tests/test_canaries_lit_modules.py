@@ -24,7 +24,8 @@ class Alternating(LightningModule):
         self.g, self.d = nn.Linear(2, 2), nn.Linear(2, 1)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
-        g_optimizer, d_optimizer = self.optimizers()
+        optimizers: Any = self.optimizers()
+        g_optimizer, d_optimizer = optimizers
         for optimizer in (d_optimizer, g_optimizer):
             self.toggle_optimizer(optimizer)
             optimizer.zero_grad()
@@ -46,8 +47,10 @@ class Batches:
         return iter(torch.ones(20, 4, 2))
 
 
-def quiet(**kwargs: Any) -> Trainer:
-    silent = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+def quiet(**kwargs: Any) -> Any:
+    silent: dict[str, Any] = dict.fromkeys(
+        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+    )
     return Trainer(accelerator="cpu", devices=1, **(silent | kwargs))
 
 

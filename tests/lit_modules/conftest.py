@@ -60,7 +60,7 @@ def trainer(tmp_path: Path) -> Callable[..., Trainer]:
         # Here and not in the fixture, because pytest resets the filters between a fixture and its test.
         for message in QUIET:
             warnings.filterwarnings("ignore", message=message)
-        defaults = {
+        defaults: dict[str, Any] = {
             "accelerator": "cpu",
             "devices": 1,
             "logger": False,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lit_modules import RelativisticGAN
 
-TINY = {"network": "points", "latent_dim": 2, "width": 4}
+TINY: dict[str, Any] = {"network": "points", "latent_dim": 2, "width": 4}
 
 
 class Count(Callback):

@@ -1,5 +1,7 @@
 """Sizes and ranges of the networks, and spectral norm against the SVD."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -28,7 +30,8 @@ def test_image_shapes(size: int, channels: int) -> None:
 def test_reference_architecture_of_the_article() -> None:
     """64x64: dense to 4x4x512 in G; D's widths 64-128-256-512; 5x5 kernels with stride 2."""
     assert halvings(64) == (4, 4)
-    g, d = ConvGenerator(64, 3, 100, width=64), ConvDiscriminator(64, 3, width=64)
+    g: Any = ConvGenerator(64, 3, 100, width=64)
+    d = ConvDiscriminator(64, 3, width=64)
     assert g.layers.dense.out_features == 4 * 4 * 512
     convolutions = [m for m in d.modules() if isinstance(m, nn.Conv2d)]
     assert [m.out_channels for m in convolutions] == [64, 128, 256, 512]
@@ -65,7 +68,7 @@ def test_point_networks() -> None:
 
 
 @pytest.mark.parametrize("network", [ConvDiscriminator(width=4), ConvGenerator(width=4), PointDiscriminator()])
-def test_spectral_norm_against_svd(network: nn.Module) -> None:
+def test_spectral_norm_against_svd(network: Any) -> None:
     kernels = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear))]
     before = [m.weight.detach().clone() for m in kernels]
     apply_spectral_norm(network, n_power_iterations=5)
@@ -79,8 +82,8 @@ def test_spectral_norm_against_svd(network: nn.Module) -> None:
 
 
 def test_cached_weights_are_computed_once_in_float32() -> None:
-    network = apply_spectral_norm(ConvDiscriminator(width=4))
-    layer = network.layers.down1
+    network: Any = apply_spectral_norm(ConvDiscriminator(width=4))
+    layer: Any = network.layers.down1
     with torch.autocast("cpu", torch.bfloat16), cached_weights(network):
         u = layer.parametrizations.weight[0]._u.clone()
         first = layer.weight

@@ -418,7 +418,7 @@ def test_optimal_discriminator(trainer: Any, batches: Any, loss: str, dimensions
 )
 def test_compiled_training_equals_eager(trainer: Any, batches: Any) -> None:
     images = torch.rand(12, 1, 28, 28) * 2 - 1
-    arguments = {"width": 4, "spectral_norm": True, "r1_weight": 1.0, "optimizer": "SGD"}
+    arguments: dict[str, Any] = {"width": 4, "spectral_norm": True, "r1_weight": 1.0, "optimizer": "SGD"}
     eager = RelativisticGAN(**arguments)
     compiled = RelativisticGAN(**arguments, compile=True)
     compiled.load_state_dict(eager.state_dict())

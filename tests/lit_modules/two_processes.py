@@ -15,7 +15,13 @@ from torch import Tensor
 
 from lit_modules import RelativisticGAN
 
-POINTS = {"network": "points", "latent_dim": 2, "width": 8, "discriminator_lr": 0.1, "generator_lr": 0.1}
+POINTS: dict[str, Any] = {
+    "network": "points",
+    "latent_dim": 2,
+    "width": 8,
+    "discriminator_lr": 0.1,
+    "generator_lr": 0.1,
+}
 CASES: dict[str, dict[str, Any]] = {
     # The batch means of RaSGAN are global, and so is the noise of the gradient penalty.
     "rasgan": POINTS | {"loss": "rasgan", "optimizer": "SGD", "gp_weight": 1.0, "r1_weight": 0.1},
