@@ -10,7 +10,6 @@ warm before the clock runs. The sides take turns, and the median of the rounds c
 
 import argparse
 import datetime
-import platform
 import statistics
 import tempfile
 import time
@@ -26,6 +25,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.reporting import machine
 from datamodules import ImageDataModule
 from datamodules.image_sources import open_source
 from datamodules.pixels import PixelFormat
@@ -151,17 +151,8 @@ def report(rates: dict[str, float], device: torch.device) -> None:
     console.print(table)
     best = max(rate for rate in rates.values() if rate != fastest)
     console.print(f"ratio to the best other: {fastest / best:.1f} (target: at least 10)")
-    processor = torch.cuda.get_device_name() if device.type == "cuda" else _processor()
-    threads = f"{torch.get_num_threads()} thread(s)"
-    console.print(f"{processor}, {threads}, torch {torch.__version__}, {datetime.date.today()}", highlight=False)
-
-
-def _processor() -> str:
-    """The processor's model and the number of cores."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{models[0]}, {len(models)} cores" if models else platform.processor()
+    where = torch.cuda.get_device_name() if device.type == "cuda" else machine()
+    console.print(f"{where}, {datetime.date.today()}", highlight=False)
 
 
 if __name__ == "__main__":

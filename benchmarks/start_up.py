@@ -8,6 +8,7 @@ To reach: `run.py --help` and a misspelt command at most 0.3 times `python -c "i
 
 from __future__ import annotations
 
+import datetime
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.reporting import machine_and_date
+from benchmarks.reporting import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ["-c", "import lightning.pytorch"]
@@ -48,7 +49,7 @@ def main() -> None:
     for name, (_, goal) in CASES.items():
         ratio = median(times[name] / reference for reference, times in rounds)
         table.add_row(name, f"{median(times[name] for _, times in rounds):.2f}", f"{ratio:.2f}", f"{goal}")
-    Console().print(table, machine_and_date())
+    Console().print(table, f"{machine()}, {datetime.date.today()}")
 
 
 if __name__ == "__main__":

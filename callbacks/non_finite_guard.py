@@ -14,7 +14,7 @@ class NonFiniteError(RuntimeError):
 
 
 class NonFiniteGuard(Callback):
-    """Ends training within one step of the first non-finite number; Lightning runs on to the end (traps.md 9).
+    """Ends training within one step of the first non-finite number; Lightning runs on to the end.
 
     After each batch it looks at the returned loss and at everything logged in that batch: one `isfinite` over one
     small tensor, one synchronization with the device. Whenever a checkpoint is about to be written it looks at the

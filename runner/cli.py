@@ -32,7 +32,7 @@ from runner.plugins import PluginError, import_named
 from runner.predictions import PredictionFiles
 from runner.warnings import quieten
 
-# LightningCLI lets configs come from URLs (traps.md 10). A config names classes to run: it is code.
+# LightningCLI lets configs come from URLs. A config names classes to run: it is code.
 set_parsing_settings(config_read_mode_urls_enabled=False, config_read_mode_fsspec_enabled=False)
 
 

@@ -1,7 +1,7 @@
 """Errors in one or two plain lines that name the thing and the nearest right one.
 
 jsonargparse explains a wrong argument of a class as the failure of every member of a union, below a page of
-usage (traps.md 11). The facts a user needs are in there; this file takes them out.
+usage. The facts a user needs are in there; this file takes them out.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A run that is cut off and resumed should be the run that was never cut off. Lightning saves no random state, runs
 a validation that was cut off from its middle, skips one that was due when the checkpoint was written, and forgets
-the row that was about to be logged (traps.md 6). So here:
+the row that was about to be logged. So here:
 
 - all random numbers of a training batch are a function of (seed, number of the batch, rank), those of an evaluation
   of (seed, step, rank): nothing has to be saved, and validating more or less often changes nothing;

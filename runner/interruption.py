@@ -28,7 +28,7 @@ class RunInterrupted(BaseException):
 class GracefulStop(Callback):
     """Stops a run at the next moment that it can be resumed from exactly.
 
-    Lightning ends with exit code 0 and saves nothing (traps.md 8); it also starts a collective inside the signal
+    Lightning ends with exit code 0 and saves nothing; it also starts a collective inside the signal
     handler. Here the handler sets a flag, and all ranks agree on it after each batch, of training or validation.
 
     Args:

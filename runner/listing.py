@@ -39,6 +39,8 @@ def main(arguments: list[str]) -> int:
 
 def _plugins(kind: str) -> Table:
     table = Table("name", "from", "what", title=kind, title_justify="left")
+    if not registered(kind):
+        table.add_row("none", "", "")
     for plugin in registered(kind):
         try:
             what = (inspect.getdoc(plugin.load()) or "").split("\n")[0]

@@ -53,6 +53,6 @@ def is_logged_in() -> bool:
 
 
 def finish_wandb() -> None:
-    """Ends W&B's run, or the next one in this process would go on with it (traps.md 17)."""
+    """Ends W&B's run, or the next one in this process would go on with it."""
     if wandb := sys.modules.get("wandb"):
         wandb.finish()

@@ -2,7 +2,7 @@
 
 A package that declares, say, `[project.entry-points."litspaces.callbacks"] Confetti = "party:Confetti"` has
 `Confetti` in configs and in `run.py list` as soon as it is installed. Nothing is imported before a config names
-it, and nothing joins a Trainer without being named (Lightning's own group `callbacks_factory` does: traps.md 14).
+it, and nothing joins a Trainer without being named (with Lightning's own group `callbacks_factory` it does).
 """
 
 from __future__ import annotations

@@ -9,17 +9,6 @@ from tests.callbacks.modules import Flatten, Images, TinyGAN, lightning_noise, q
 pytestmark = lightning_noise
 
 
-def test_two_optimizers_double_the_global_step() -> None:
-    batches = []
-
-    class Counts(TinyGAN):
-        def on_train_batch_end(self, *args: object) -> None:
-            batches.append(self.trainer.global_step)
-
-    quiet_trainer(max_steps=10, max_epochs=-1, limit_val_batches=0).fit(Counts(), Images())
-    assert batches == [2, 4, 6, 8, 10], "PL#17958 is gone"
-
-
 def test_lightnings_ema_never_updates_with_two_optimizers() -> None:
     class Counting(EMAWeightAveraging):
         updates = 0

@@ -1,4 +1,4 @@
-"""Canaries: they fail when an upgrade changes what lit_modules works around. Numbers are those of the list of traps."""
+"""Canaries: they fail when an upgrade changes what lit_modules works around."""
 
 import sys
 from pathlib import Path
@@ -54,7 +54,7 @@ def quiet(**kwargs: Any) -> Any:
     return Trainer(accelerator="cpu", devices=1, **(silent | kwargs))
 
 
-def test_trap_2_two_optimizers_double_the_global_step(tmp_path: Path) -> None:
+def test_two_optimizers_double_the_global_step(tmp_path: Path) -> None:
     """If this fails, manual.update may no longer need its ``counts``."""
     trainer = quiet(max_steps=10, default_root_dir=tmp_path)
     trainer.fit(Alternating(), Batches())
@@ -63,7 +63,7 @@ def test_trap_2_two_optimizers_double_the_global_step(tmp_path: Path) -> None:
     assert trainer.fit_loop.epoch_loop._batches_that_stepped == 5
 
 
-def test_trap_4_alternating_gan_fails_on_plain_ddp(tmp_path: Path) -> None:
+def test_alternating_gan_fails_on_plain_ddp(tmp_path: Path) -> None:
     """If this fails, manual.check_strategy may let plain DDP pass. One process is enough to see it."""
     trainer = quiet(max_steps=4, strategy="ddp", default_root_dir=tmp_path)
     with pytest.raises(RuntimeError, match="parameters that were not used in producing the loss"):
@@ -71,7 +71,7 @@ def test_trap_4_alternating_gan_fails_on_plain_ddp(tmp_path: Path) -> None:
     torch.distributed.destroy_process_group()
 
 
-def test_trap_5_manual_mode_never_steps_schedulers(tmp_path: Path) -> None:
+def test_manual_mode_never_steps_schedulers(tmp_path: Path) -> None:
     class Scheduled(Alternating):
         def configure_optimizers(self) -> Any:
             optimizers = super().configure_optimizers()
@@ -90,7 +90,7 @@ class Activated(LightningModule):
         self.save_hyperparameters()
 
 
-def test_trap_7_callable_hyperparameters_make_checkpoints_unloadable(tmp_path: Path) -> None:
+def test_callable_hyperparameters_make_checkpoints_unloadable(tmp_path: Path) -> None:
     trainer, model = quiet(default_root_dir=tmp_path), Activated()
     trainer.strategy.connect(model)
     trainer.save_checkpoint(tmp_path / "a.ckpt", weights_only=True)
@@ -98,7 +98,7 @@ def test_trap_7_callable_hyperparameters_make_checkpoints_unloadable(tmp_path: P
         torch.load(tmp_path / "a.ckpt", weights_only=True)
 
 
-def test_trap_14_registered_callbacks_join_every_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_registered_callbacks_join_every_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So the project's plugins have entry-point groups of their own."""
     info = tmp_path / "stranger-1.0.dist-info"
     info.mkdir()

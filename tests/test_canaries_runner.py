@@ -42,7 +42,7 @@ class Plain(LightningModule):
 
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch")
 @pytest.mark.parametrize("steps", [6, 9], ids=["at an epoch's end", "within an epoch"])
-def test_trap_6_resume_is_not_exact(tmp_path: Path, steps: int) -> None:
+def test_resume_is_not_exact(tmp_path: Path, steps: int) -> None:
     seed_everything(0)
     trainer = Trainer(max_steps=steps, **QUIET)
     trainer.fit(Plain())
@@ -57,7 +57,7 @@ def test_trap_6_resume_is_not_exact(tmp_path: Path, steps: int) -> None:
     assert not torch.equal(whole.model.linear.weight, resumed.model.linear.weight)
 
 
-def test_trap_8_sigterm_ends_with_0_and_saves_nothing(tmp_path: Path) -> None:
+def test_sigterm_ends_with_0_and_saves_nothing(tmp_path: Path) -> None:
     class Terminated(ToyModule):
         def on_train_batch_end(self, *args: object) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -70,14 +70,14 @@ def test_trap_8_sigterm_ends_with_0_and_saves_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
-def test_trap_9_nan_runs_to_the_end() -> None:
+def test_nan_runs_to_the_end() -> None:
     trainer = Trainer(max_steps=9, **QUIET)
     trainer.fit(ToyModule(bad_step=2), datamodule=ToyData())
     assert trainer.global_step == 9
     assert torch.isnan(trainer.model.linear.weight).all()
 
 
-TRAP_10 = """
+TWO_RUNS = """
 import fsspec
 from lightning.pytorch.cli import LightningCLI
 from tests.toys import ToyData, ToyModule
@@ -91,10 +91,10 @@ run()
 
 
 @pytest.mark.slow
-def test_trap_10_a_second_run_in_the_folder_aborts_and_addresses_are_configs(tmp_path: Path) -> None:
+def test_a_second_run_in_the_folder_aborts_and_addresses_are_configs(tmp_path: Path) -> None:
     root = str(Path(__file__).resolve().parents[1])
     done = subprocess.run(
-        [sys.executable, "-c", TRAP_10],
+        [sys.executable, "-c", TWO_RUNS],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": root},
         capture_output=True,

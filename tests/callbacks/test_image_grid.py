@@ -79,7 +79,7 @@ def fit(tmp_path: Path, callbacks: list[pl.Callback], **arguments: Any) -> Recor
 
 def test_pictures_at_each_validation_of_the_same_latents(tmp_path: Path) -> None:
     module = fit(tmp_path, [ImageGrid(2, 3)], num_sanity_val_steps=1)
-    # 8 batches an epoch, two optimizers: trap 2 doubles the step.
+    # 8 batches an epoch, two optimizers: Lightning alone would count two steps a batch.
     names = sorted(path.name for path in (tmp_path / "media").iterdir())
     assert names == ["samples-step=0000016.png", "samples-step=0000032.png"]
     first, second = module.calls

@@ -47,7 +47,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int, in
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     for devices in ("1", "2"):
         command = [sys.executable, str(ROOT / "tests/lit_modules/two_processes.py"), str(folder), devices]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
     keys = [(case, devices, rank) for case in CASES for devices in (1, 2) for rank in range(devices)]
     return {k: torch.load(folder / "{}-{}-{}.pt".format(*k), weights_only=True) for k in keys}
@@ -64,8 +64,6 @@ def test_ranks_are_bit_equal(results: Any, case: str) -> None:
     first, second = results[case, 2, 0], results[case, 2, 1]
     assert difference(first["state"], second["state"]) == 0
     assert difference(first["logged"], second["logged"]) == 0
-    # But each rank draws its own samples.
-    assert not torch.equal(first["drawn"], second["drawn"])
 
 
 @pytest.mark.slow

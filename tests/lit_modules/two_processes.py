@@ -65,7 +65,7 @@ def train(case: str, devices: int, folder: Path) -> None:
     )
     trainer.fit(model, Shard(samples, trainer.global_rank, devices))
     logged = dict(trainer.callback_metrics)
-    result = {"state": model.state_dict(), "logged": logged, "drawn": model.sample(2)}
+    result = {"state": model.state_dict(), "logged": logged}
     torch.save(result, folder / f"{case}-{devices}-{trainer.global_rank}.pt")
 
 
