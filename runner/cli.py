@@ -110,10 +110,17 @@ class RunCLI(LightningCLI):
 
     def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
         """Lets --optimizer replace the module's own, unless the module steps several by hand."""
-        if self._get(self.config, "optimizer") and not self.model.automatic_optimization:
-            name = type(self.model).__name__
-            raise UserError(f"{name} steps its own optimizers: set them in model.init_args, not by --optimizer.")
+        if not self.model.automatic_optimization:
+            self._refuse_what_manual_modules_do_themselves()
         super()._add_configure_optimizers_method_to_model(subcommand)
+
+    def _refuse_what_manual_modules_do_themselves(self) -> None:
+        name, trainer = type(self.model).__name__, self._get(self.config, "trainer")
+        if self._get(self.config, "optimizer"):
+            raise UserError(f"{name} steps its own optimizers: set them in model.init_args, not by --optimizer.")
+        for setting, default in (("gradient_clip_val", None), ("accumulate_grad_batches", 1)):
+            if trainer.get(setting, default) != default:
+                raise UserError(f"{name} does this itself: set --model.{setting}, not --trainer.{setting}.")
 
     def after_instantiate_classes(self) -> None:
         """Compares the checkpoint with the module that is going to load it."""

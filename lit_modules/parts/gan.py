@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from lit_modules.parts import noise
 from lit_modules.parts.adversarial import check_name
 from lit_modules.parts.networks import ConvDiscriminator, ConvGenerator, PointDiscriminator, PointGenerator
 
@@ -100,8 +101,10 @@ class GANModule(LightningModule):
         self.log(f"{split}/d_real", score, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(x))
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """As many new samples (B, ...) as the batch holds."""
-        return self.sample(len(self.real_samples(batch)))
+        """As many new samples (B, ...) as the batch holds: others for each batch and on each rank."""
+        generator = noise.keyed_generator(batch_idx, f"predict/{self.global_rank}")
+        z = torch.randn(len(self.real_samples(batch)), self.latent_dim, generator=generator)
+        return self.decode(z)
 
 
 def _shape_message(got: tuple[int, ...], takes: tuple[int, ...]) -> str:

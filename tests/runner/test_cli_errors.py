@@ -156,6 +156,14 @@ def test_optimizer_for_a_manual_module(capsys: pytest.CaptureFixture[str]) -> No
     assert "RelativisticGAN steps its own optimizers" in message
 
 
+def test_trainer_settings_that_a_manual_module_has_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    gan = ["--model=RelativisticGAN", "--data=ImageDataModule"]
+    message = error_of(capsys, "fit", *gan, "--trainer.gradient_clip_val=1")
+    assert "set --model.gradient_clip_val, not --trainer.gradient_clip_val" in message
+    message = error_of(capsys, "fit", *gan, "--trainer.accumulate_grad_batches=2")
+    assert "set --model.accumulate_grad_batches" in message
+
+
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(["fit", *TOY, "--ckpt_path=nope.ckpt", "--debug"]) == 2
     assert "Traceback" in capsys.readouterr().err
