@@ -24,10 +24,18 @@ class RunSummary(Callback):
         self._folder = Path(trainer.log_dir or trainer.default_root_dir)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Prints the summary."""
+        """Prints the summary of a run that came to its end."""
+        self._print(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Prints it for a run that was stopped, if there is something to go on from."""
+        if getattr(trainer.checkpoint_callback, "last_model_path", ""):
+            self._print(trainer)
+
+    def _print(self, trainer: Trainer) -> None:
         if trainer.is_global_zero:
             # Plain lines: a table would cut the paths, and they are for copying.
-            print("", *(f"{label:<12}{text}" for label, text in self.lines(trainer)), sep="\n")
+            print("", *(f"{label:<12}{text}" for label, text in self.lines(trainer)), sep="\n", flush=True)
 
     def lines(self, trainer: Trainer) -> list[tuple[str, str]]:
         """The summary as pairs of label and text, in order; files that do not exist are left out."""

@@ -27,7 +27,7 @@ from runner.config_files import find_config, named_configs, refuse_urls
 from runner.errors import Context, UserError, explain
 from runner.exact_resume import ExactResume
 from runner.interruption import GracefulStop, RunInterrupted
-from runner.loggers import default_loggers, finish_wandb
+from runner.loggers import finish_wandb, run_loggers
 from runner.plugins import PluginError, import_named
 from runner.predictions import PredictionFiles
 from runner.warnings import quieten
@@ -132,8 +132,10 @@ class RunCLI(LightningCLI):
         self.folder = self._claim_folder(*self._parent_and_name())
         settings = self._get(self.config_init, "trainer")
         self._dump_config()
-        if settings.get("logger") in (None, True) and not settings.get("fast_dev_run"):
-            kwargs["logger"] = default_loggers(self.folder, self.config_dump)
+        # Where to go on from is no setting: a run that is made from this config should begin at its beginning.
+        self.config_dump.pop("ckpt_path", None)
+        if not settings.get("fast_dev_run"):
+            kwargs["logger"] = run_loggers(self.folder, self.config_dump, settings.get("logger"))
         plugins = settings.get("plugins") or []
         kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
         exact_resume = ExactResume()
@@ -215,20 +217,31 @@ def main(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     arguments = [find_config(argument) for argument in arguments if argument != "--debug"]
     quieten()
+    code = 1
     try:
-        return _run(arguments)
+        code = _exit_code(arguments, debug)
+    finally:
+        finish_wandb(code)
+    return code
+
+
+def _exit_code(arguments: list[str], debug: bool) -> int:
+    try:
+        _run(arguments)
+        return 0
     except RunInterrupted as stop:
         # Lightning kills the whole run when a child ends with another code than 0; the parent's is what counts.
         return 0 if _is_child() else stop.exit_code
     except NonFiniteError as error:
         return _report(error, 0 if _is_child() else 1, debug)
-    except (UserError, PluginError, MisconfigurationException, ValueError, OSError) as error:
+    except (UserError, PluginError, MisconfigurationException) as error:
         return _report(error, 2, debug)
-    finally:
-        finish_wandb()
+    except (ValueError, OSError) as error:
+        # Most often a wrong argument or file, which the message names.
+        return _report(error, 2, debug, "(--debug shows where)")
 
 
-def _run(arguments: list[str]) -> int:
+def _run(arguments: list[str]) -> None:
     configs = named_configs(arguments)
     refuse_urls(arguments)
     failures = import_named([*arguments, *(path.read_text(encoding="utf-8") for path in configs)])
@@ -239,11 +252,10 @@ def _run(arguments: list[str]) -> int:
         if broken := next((failure for name, failure in failures.items() if name in str(error)), None):
             raise broken from error
         raise UserError(explain(str(error), Context(error.options, arguments, configs))) from error
-    return 0
 
 
-def _report(error: BaseException, code: int, debug: bool) -> int:
+def _report(error: BaseException, code: int, debug: bool, hint: str = "") -> int:
     if debug:
         traceback.print_exception(error)
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {error} {'' if debug else hint}".rstrip(), file=sys.stderr)
     return code

@@ -14,18 +14,29 @@ from lightning.pytorch.loggers import Logger
 from runner.metrics_csv import MetricsCsv
 
 
-def default_loggers(folder: Path, config: dict[str, Any]) -> list[Logger]:
-    """The loggers of a run whose config names none.
+def run_loggers(folder: Path, config: dict[str, Any], wanted: Any) -> list[Logger]:
+    """metrics.csv first, by which Lightning knows the run's folder, then W&B or what the config names instead.
 
     Args:
         folder: the run's folder.
         config: the complete configuration, shown by W&B.
+        wanted: `trainer.logger` of the configuration: none or true for W&B, false for nothing more, or loggers.
     """
+    if wanted is None or wanted is True:
+        others = [_wandb(folder, config)]
+    else:
+        others = wanted if isinstance(wanted, list) else [wanted] if wanted else []
+    return [MetricsCsv(folder), *others]
+
+
+def _wandb(folder: Path, config: dict[str, Any]) -> Logger:
+    # Before the import: W&B warns on the terminal about what Lightning passes to it.
+    os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
     from lightning.pytorch.loggers import WandbLogger
 
     offline = not is_logged_in()
-    wandb_logger = WandbLogger(
+    return WandbLogger(
         project="litspaces",
         name=f"{folder.parent.name}/{folder.name}",
         id=folder.name,
@@ -34,9 +45,8 @@ def default_loggers(folder: Path, config: dict[str, Any]) -> list[Logger]:
         # Offline, each start writes a folder of its own under the same id, and `wandb sync` joins them.
         resume=None if offline else "allow",
         config=config,
-        settings=wandb.Settings(silent=True, console="off"),
+        settings=wandb.Settings(console="off"),
     )
-    return [MetricsCsv(folder), wandb_logger]
 
 
 def is_logged_in() -> bool:
@@ -52,7 +62,11 @@ def is_logged_in() -> bool:
         return False
 
 
-def finish_wandb() -> None:
-    """Ends W&B's run, or the next one in this process would go on with it."""
+def finish_wandb(exit_code: int) -> None:
+    """Ends W&B's run, or the next one in this process would go on with it.
+
+    Args:
+        exit_code: of the run; W&B shows one that is not 0 as failed.
+    """
     if wandb := sys.modules.get("wandb"):
-        wandb.finish()
+        wandb.finish(exit_code=exit_code)

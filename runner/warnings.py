@@ -1,7 +1,8 @@
-"""Warnings of Lightning that say nothing new to a user of this project."""
+"""Warnings and tips of Lightning that say nothing to a user of this project."""
 
 from __future__ import annotations
 
+import logging
 import warnings
 
 KNOWN = [
@@ -13,6 +14,8 @@ KNOWN = [
     r"The '.*' does not have many workers",
     # Shipped configs are small.
     r"The number of training batches .* is smaller than the logging interval",
+    # Lightning 2.6 with torch 2.13.
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
     # CPU runs are meant.
     r"GPU available but not used",
 ]
@@ -22,3 +25,9 @@ def quieten() -> None:
     """Filters them, by message: everything else is still shown."""
     for message in KNOWN:
         warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_tip)
+
+
+def _is_no_tip(record: logging.LogRecord) -> bool:
+    """Lightning's tips advertise services."""
+    return "Tip:" not in record.getMessage()

@@ -42,7 +42,8 @@ def test_sigterm_in_training(tmp_path: Path, uninterrupted: Path) -> None:
     slow = start(tmp_path, "fit", *TOY, *SETTINGS, "--model.step_seconds=0.2")
     wait_for(lambda: len(rows(tmp_path)) > 9, slow)
     slow.send_signal(signal.SIGTERM)
-    finish(slow, code=143)
+    said = finish(slow, code=143)
+    assert f"--ckpt_path {only_run(tmp_path).relative_to(tmp_path)}/checkpoints/last.ckpt" in said
     assert len(rows(tmp_path)) < 24
     run_to_end(tmp_path, "fit", *TOY, *SETTINGS, "--ckpt_path=last")
     assert_same_run(only_run(tmp_path), uninterrupted)
