@@ -46,6 +46,10 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 GOOD_WITHIN = 3.0  # standard deviations from the nearest center (PacGAN, arXiv 1712.04086)
 FOUND_FROM = 0.1  # of the good samples that a mode would get if all samples were good and spread evenly
+COUNTING = (
+    f"A sample is good within {GOOD_WITHIN:g} standard deviations of its nearest center; a mode is found if it gets at"
+    f" least {FOUND_FROM:g} of the good samples that it would get if all were good and spread evenly."
+)
 
 
 @dataclass(frozen=True)
@@ -267,8 +271,9 @@ def main(arguments: list[str] | None = None) -> None:
     modes = Table("modes", modes_task(args.mode_steps), train_modes, args.out / "relativistic_gan_modes.csv")
     console.print(f"{machine()}, {datetime.date.today()}", highlight=False)
     measure([table for table in (digits, modes) if args.only in (None, table.name)], args.seeds, console)
-    both = [(table.task.in_words(), table.rows(args.seeds)) for table in (digits, modes)]
-    console.print(Markdown(write_report(args.out, both[0], both[1], list(METHODS))))
+    digits_part = digits.task.in_words(), digits.rows(args.seeds)
+    modes_part = f"{COUNTING} {modes.task.in_words()}", modes.rows(args.seeds)
+    console.print(Markdown(write_report(args.out, digits_part, modes_part, list(METHODS))))
 
 
 if __name__ == "__main__":

@@ -134,8 +134,8 @@ class RunCLI(LightningCLI):
         self._dump_config()
         # Where to go on from is no setting: a run that is made from this config should begin at its beginning.
         self.config_dump.pop("ckpt_path", None)
-        if not settings.get("fast_dev_run"):
-            kwargs["logger"] = run_loggers(self.folder, self.config_dump, settings.get("logger"))
+        kwargs["default_root_dir"] = self.folder
+        kwargs["logger"] = run_loggers(self.folder, self.config_dump, settings.get("logger"))
         plugins = settings.get("plugins") or []
         kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
         exact_resume = ExactResume()
@@ -165,7 +165,7 @@ class RunCLI(LightningCLI):
         inherited = os.environ.get(run_folder.INHERITED)
         if _is_child() and inherited:
             return Path(inherited)
-        if getattr(rank_zero_only, "rank", 0) != 0 or self.config[self.command].trainer.fast_dev_run:
+        if getattr(rank_zero_only, "rank", 0) != 0:
             return parent
         continued = run_folder.folder_of(self.checkpoint) if self.checkpoint and self.command == "fit" else None
         folder = continued or run_folder.create(parent, name)
@@ -177,8 +177,6 @@ class RunCLI(LightningCLI):
     @rank_zero_only
     def _save_config(self) -> None:
         """Writes the complete config.yaml; a resumed run with other settings keeps the earlier file beside it."""
-        if self.config[self.command].trainer.fast_dev_run:
-            return
         path = self.folder / "config.yaml"
         text = yaml.safe_dump(self.config_dump, sort_keys=False, allow_unicode=True)
         if path.is_file() and path.read_text(encoding="utf-8") != text:

@@ -23,7 +23,7 @@ def run_loggers(folder: Path, config: dict[str, Any], wanted: Any) -> list[Logge
         wanted: `trainer.logger` of the configuration: none or true for W&B, false for nothing more, or loggers.
     """
     if wanted is None or wanted is True:
-        others = [_wandb(folder, config)]
+        others = [] if os.environ.get("WANDB_MODE") == "disabled" else [_wandb(folder, config)]
     else:
         others = wanted if isinstance(wanted, list) else [wanted] if wanted else []
     return [MetricsCsv(folder), *others]

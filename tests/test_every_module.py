@@ -15,6 +15,7 @@ from lightning.pytorch import LightningModule
 import run
 from runner.config_files import shipped
 from runner.plugins import Plugin, registered
+from tests.comparing import assert_same
 from tests.runner.command_line import ROOT, only_run, run_to_end
 
 MODULES = [plugin for plugin in registered("modules") if plugin.distribution == "litspaces"]
@@ -50,25 +51,6 @@ def load(folder: Path) -> dict[str, Any]:
 def plugin(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plugin:
     monkeypatch.chdir(tmp_path)
     return request.param
-
-
-def assert_same(one: Any, other: Any, where: str = "checkpoint") -> None:
-    """Nested states are equal to the last bit."""
-    assert type(one) is type(other), where
-    if isinstance(one, torch.Tensor):
-        assert torch.equal(one, other), where
-    elif isinstance(one, dict):
-        assert one.keys() == other.keys(), where
-        for key in one:
-            # Paths of the run's own folder differ.
-            if not str(key).endswith(("path", "dirpath", "best_k_models")):
-                assert_same(one[key], other[key], f"{where}[{key!r}]")
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(other), where
-        for number, (x, y) in enumerate(zip(one, other, strict=True)):
-            assert_same(x, y, f"{where}[{number}]")
-    else:
-        assert one == other, where
 
 
 def evaluation(command: str, config: str, folder: Path) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.comparing import assert_same
 from tests.runner.command_line import TOY, finish, only_run, rows, run_to_end, start, wait_for
 
 pytestmark = pytest.mark.slow
@@ -34,8 +35,8 @@ def assert_same_run(one: Path, other: Path) -> None:
     states = [torch.load(run / "checkpoints/last.ckpt", weights_only=True) for run in (one, other)]
     assert states[0]["global_step"] == states[1]["global_step"] == 24
     assert states[0]["loops"] == states[1]["loops"]
-    for key in ("state_dict", "optimizer_states"):
-        torch.testing.assert_close(states[0][key], states[1][key], rtol=0, atol=0)
+    for key in ("state_dict", "optimizer_states", "callbacks"):
+        assert_same(states[0][key], states[1][key], key)
 
 
 def test_sigterm_in_training(tmp_path: Path, uninterrupted: Path) -> None:
@@ -108,6 +109,38 @@ def test_non_finite_loss(tmp_path: Path) -> None:
 def test_non_finite_loss_in_two_processes(tmp_path: Path) -> None:
     said = run_to_end(tmp_path, "fit", *TOY, *SETTINGS, *TWO, "--model.bad_step=7", code=1)
     assert "became NaN or infinite at step 8" in said
+
+
+GAN = (
+    "--model=RelativisticGAN",
+    "--model.width=4",
+    "--data=ImageDataModule",
+    "--data.subset=220",
+    "--data.batch_size=20",
+    "--data.horizontal_flip=true",
+    "--data.in_memory_limit=0",
+    "--data.num_workers=2",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.callbacks+=ExponentialMovingAverage",
+    "--trainer.callbacks.module=generator",
+)
+
+
+def test_workers_killed_within_an_epoch(tmp_path: Path) -> None:
+    """Two optimizers, averaged weights, images decoded by worker processes, killed in the second epoch of three."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir()
+    cut.mkdir()
+    run_to_end(whole, "fit", *GAN, *SETTINGS)
+    slow = start(cut, "fit", *GAN, *SETTINGS)
+    wait_for(lambda: len(rows(cut)) > 14, slow)
+    os.killpg(slow.pid, signal.SIGKILL)
+    finish(slow, code=-signal.SIGKILL)
+    assert len(rows(cut)) < len(rows(whole))
+    run_to_end(cut, "fit", *GAN, *SETTINGS, "--ckpt_path=last")
+    assert_same_run(only_run(cut), only_run(whole))
+    saved = torch.load(only_run(cut) / "checkpoints" / "last.ckpt", weights_only=True)
+    assert any("ExponentialMovingAverage" in name for name in saved["callbacks"])
 
 
 def test_a_run_that_goes_on_is_not_resumed(tmp_path: Path) -> None:

@@ -76,6 +76,18 @@ def transactions(path: Path) -> Iterator[bytes]:
             record = b""
 
 
+def test_wandb_can_be_switched_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert [type(logger) for logger in run_loggers(tmp_path, {}, None)] == [MetricsCsv]
+
+
+def test_a_trial_run_leaves_nothing_beside_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run.main(["fit", *TOY, "--trainer.fast_dev_run=true"]) == 0
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["ToyModule"]
+    assert (only_run(tmp_path) / "config.yaml").is_file()
+
+
 @pytest.mark.slow
 def test_wandb_has_what_metrics_csv_has(tmp_path: Path) -> None:
     """Offline, for real: the transaction log holds the rows, under the step of metrics.csv, and the config."""
