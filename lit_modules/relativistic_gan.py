@@ -118,7 +118,7 @@ class RelativisticGAN(GANModule):
         discriminator: nn.Module | None = None,
     ) -> None:
         super().__init__(latent_dim)
-        betas = list(betas)
+        betas = [float(beta) for beta in betas]
         self.save_hyperparameters(ignore=["generator", "discriminator"])
         if "_instantiator" in self.hparams:
             # Built by LightningCLI: the arguments at hand are plain descriptions, from which it rebuilds
