@@ -124,15 +124,19 @@ assert all((a == b).all() for a, b in zip(module.state_dict().values(), again.st
 
 
 @pytest.mark.slow
-def test_two_processes_are_one(plugin: Plugin, tmp_path: Path) -> None:
-    """The command line with two processes, half batches each: the same number of steps, data and checkpoint."""
+def test_two_processes_resume_exactly(plugin: Plugin, tmp_path: Path) -> None:
+    """From the command line, with half batches: cut off after 2 steps of 4 and resumed, they end as if not cut."""
     config = config_of(plugin)
     config["data"]["init_args"]["batch_size"] //= 2
-    two = ["--trainer.devices=2", "--trainer.accelerator=cpu"]
-    run_to_end(tmp_path, "fit", "--config", write(tmp_path, config), *two)
-    folder = only_run(tmp_path)
-    assert load(folder)["global_step"] == STEPS
-    assert sorted(path.name for path in (folder / "media").iterdir()) == [
-        "samples-step=0000002.png",
-        "samples-step=0000004.png",
-    ]
+    path, two = write(tmp_path, config), ["--trainer.devices=2", "--trainer.accelerator=cpu"]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir()
+    cut.mkdir()
+    run_to_end(whole, "fit", "--config", path, *two)
+    run_to_end(cut, "fit", "--config", path, *two, "--trainer.max_steps=2")
+    run_to_end(cut, "fit", "--config", path, *two, "--ckpt_path=last")
+    folders = only_run(whole), only_run(cut)
+    assert load(folders[0])["global_step"] == STEPS
+    assert_same(load(folders[1]), load(folders[0]))
+    for name in ("metrics.csv", "media/samples-step=0000002.png", "media/samples-step=0000004.png"):
+        assert (folders[1] / name).read_bytes() == (folders[0] / name).read_bytes(), name
