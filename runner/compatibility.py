@@ -38,9 +38,12 @@ def check_checkpoint(path: Path, model: LightningModule) -> None:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise UserError(f"{path} is not a checkpoint that can be read: {str(error).splitlines()[0]}") from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise UserError(f"{path} is not a checkpoint of Lightning: it has no state_dict.")
+    return checkpoint
 
 
 def _mismatch(saved: dict[str, torch.Tensor], built: dict[str, torch.Tensor]) -> str:

@@ -109,7 +109,8 @@ class ExactResume(Callback):
         """Reads it back; the loops do the rest."""
         if trainer.state.fn != "fit":
             # An evaluation by its own command is that of the checkpoint's step, with its random numbers.
-            trainer.fit_loop.load_state_dict(checkpoint["loops"]["fit_loop"])
+            if loops := checkpoint.get("loops"):
+                trainer.fit_loop.load_state_dict(loops["fit_loop"])
             return
         saved = checkpoint.get(KEY, {})
         self._carried = saved if "num_rows" in saved else {}

@@ -133,7 +133,9 @@ def test_missing_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_damaged_checkpoint(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "bad.ckpt").write_bytes(b"PK\x03\x04 not a checkpoint")
-    assert "bad.ckpt is not a checkpoint" in error_of(capsys, "fit", *TOY, "--ckpt_path=bad.ckpt")
+    assert "bad.ckpt is not a checkpoint that can be read" in error_of(capsys, "fit", *TOY, "--ckpt_path=bad.ckpt")
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "weights.ckpt")
+    assert "has no state_dict" in error_of(capsys, "fit", *TOY, "--ckpt_path=weights.ckpt")
 
 
 def test_checkpoint_of_another_class(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
