@@ -145,12 +145,13 @@ def test_other_value_ranges_are_brought_to_the_networks() -> None:
     assert found[1] == pytest.approx(found[0], rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", [ImagesWithReference(), Images(n=32)])
 def test_two_processes_log_what_one_logs(data: Images) -> None:
     torch.manual_seed(0)
     module = TinyGAN()
     found = []
-    for arguments in ({}, {"devices": 2, "strategy": "ddp_fork"}):
+    for arguments in ({}, {"devices": 2, "strategy": "ddp_spawn"}):
         trainer = quiet_trainer(callbacks=[callback(num_samples=72)], **arguments)
         trainer.validate(module, data, verbose=False)
         found.append(values(trainer))
@@ -158,11 +159,12 @@ def test_two_processes_log_what_one_logs(data: Images) -> None:
     assert found[1] == pytest.approx(found[0], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_process_without_samples_does_not_hang() -> None:
     torch.manual_seed(0)
     module = TinyGAN()
     found = []
-    for arguments in ({}, {"devices": 2, "strategy": "ddp_fork"}):
+    for arguments in ({}, {"devices": 2, "strategy": "ddp_spawn"}):
         trainer = quiet_trainer(callbacks=[callback(batch_size=64)], **arguments)
         trainer.validate(module, ImagesWithReference(), verbose=False)
         found.append(values(trainer))
@@ -179,7 +181,9 @@ class Diverged(TinyGAN):
         return samples * torch.nan if n == 8 else samples
 
 
-@pytest.mark.parametrize("arguments", [{}, {"devices": 2, "strategy": "ddp_fork"}])
+@pytest.mark.parametrize(
+    "arguments", [{}, pytest.param({"devices": 2, "strategy": "ddp_spawn"}, marks=pytest.mark.slow)]
+)
 def test_non_finite_samples_stop_all_processes(arguments: dict[str, Any]) -> None:
     with pytest.raises(Exception, match="samples of Diverged hold NaN or infinity at step 0"):
         quiet_trainer(callbacks=[callback()], **arguments).validate(Diverged(), Images(), verbose=False)

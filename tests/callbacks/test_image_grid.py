@@ -137,7 +137,7 @@ def test_loggers_that_take_pictures_get_them(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_wandb_keeps_a_picture_of_a_lower_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Trap 17: `wandb.log(..., step=lower)` is dropped without an error.
+    # `wandb.log(..., step=lower)` is dropped without an error.
     monkeypatch.setenv("WANDB_SILENT", "true")
     logger = WandbLogger(save_dir=tmp_path, offline=True)
     logger.experiment.log({"x": 1}, step=1000)
@@ -146,20 +146,28 @@ def test_wandb_keeps_a_picture_of_a_lower_step(tmp_path: Path, monkeypatch: pyte
     logger.experiment.finish()
 
 
-def test_only_rank_0_of_two_processes_draws(tmp_path: Path) -> None:
-    class Tells(TinyGAN):
-        def decode(self, z: Tensor) -> Tensor:
-            (tmp_path / f"decoded by {self.global_rank}").touch()
-            return super().decode(z)
+class Tells(TinyGAN):
+    """Leaves a file for each process that decodes."""
 
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def decode(self, z: Tensor) -> Tensor:
+        (self.folder / f"decoded by {self.global_rank}").touch()
+        return super().decode(z)
+
+
+@pytest.mark.slow
+def test_only_rank_0_of_two_processes_draws(tmp_path: Path) -> None:
     trainer = quiet_trainer(
         default_root_dir=tmp_path,
         callbacks=[ImageGrid(2, 2)],
         devices=2,
-        strategy="ddp_fork",
+        strategy="ddp_spawn",
         logger=CSVLogger(tmp_path),
     )
-    trainer.validate(Tells(), Images(), verbose=False)
+    trainer.validate(Tells(tmp_path), Images(), verbose=False)
     assert [path.name for path in tmp_path.glob("decoded*")] == ["decoded by 0"]
     assert len(list(tmp_path.rglob("*.png"))) == 1
 

@@ -65,6 +65,8 @@ def with_party(party: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     plugins.registered.cache_clear()
     yield
     plugins.registered.cache_clear()
+    for name in [name for name in sys.modules if name.split(".")[0] == "party"]:
+        del sys.modules[name]
 
 
 def test_the_projects_own_classes_are_registered_by_entry_points() -> None:
@@ -101,6 +103,7 @@ def test_nothing_joins_a_trainer_without_being_named(capsys: pytest.CaptureFixtu
     toy = ["--model=tests.toys.ToyModule", "--data=tests.toys.ToyData", "--trainer.enable_progress_bar=false"]
     assert run.main(["fit", *toy, "--trainer.max_steps=1"]) == 0
     assert "confetti" not in capsys.readouterr().out
+    assert "party" not in sys.modules
 
 
 @pytest.mark.usefixtures("with_party")
