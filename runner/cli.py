@@ -24,7 +24,7 @@ from runner import run_folder
 from runner.checkpoints import AtomicCheckpointIO, RunCheckpoint
 from runner.compatibility import check_checkpoint
 from runner.config_files import find_config, named_configs, refuse_urls
-from runner.errors import Context, UserError, explain
+from runner.errors import Context, UserError, explain, is_union_report
 from runner.exact_resume import ExactResume
 from runner.interruption import GracefulStop, RunInterrupted
 from runner.loggers import finish_wandb, run_loggers
@@ -250,6 +250,11 @@ def _run(arguments: list[str]) -> None:
         if broken := next((failure for name, failure in failures.items() if name in str(error)), None):
             raise broken from error
         raise UserError(explain(str(error), Context(error.options, arguments, configs))) from error
+    except ValueError as error:
+        if not is_union_report(str(error)):
+            raise
+        # jsonargparse's report on a constructor that refused its arguments.
+        raise UserError(explain(str(error), Context([], arguments, configs))) from error
 
 
 def _report(error: BaseException, code: int, debug: bool, hint: str = "") -> int:

@@ -7,13 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runner.errors import UserError
-
-HERE = Path(__file__).resolve().parent
-
-
-def shipped(kind: str) -> Path:
-    """The folder of the shipped `configs` or `sweeps`: beside the packages in a checkout, within runner installed."""
-    return next((path for path in (HERE.parent / kind, HERE / kind) if path.is_dir()), HERE.parent / kind)
+from runner.shipped import shipped
 
 
 def find_config(argument: str) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from runner.plugins import registered
+from runner.shipped import shipped
 
 # Which registered classes may stand at a key of the configuration.
 KINDS = {
@@ -69,6 +70,8 @@ class Context:
 
     def where(self, word: str) -> str:
         """Where `word` stands: ' (config.yaml, line 3)', ' (on the command line)' or nothing."""
+        if not word:
+            return ""
         as_word = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)")
         if any(as_word.search(argument) for argument in self.arguments if not argument.endswith((".yaml", ".yml"))):
             return " (on the command line)"
@@ -114,10 +117,20 @@ def explain(message: str, context: Context) -> str:
     return " ".join(dict.fromkeys(kept[:3])) or message.splitlines()[0]
 
 
+def is_union_report(message: str) -> bool:
+    """Whether jsonargparse wrapped an error into one about the members of a union."""
+    return message.startswith("Does not validate against any of the Union subtypes")
+
+
 def _missing_config(match: re.Match[str], context: Context) -> tuple[str, str]:
     path = Path(match["path"])
-    neighbors = [str(file.name) for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-    return f"there is no config file {path}.{nearest(path.name, neighbors)}", path.name
+    neighbors = [*path.parent.glob("*.y*ml"), *shipped("configs").glob("*.yaml")]
+    return f"there is no config file {path}.{nearest(path.name, [file.name for file in neighbors])}", path.name
+
+
+def _missing_argument(match: re.Match[str], context: Context) -> tuple[str, str]:
+    missing = " and ".join("--" + name.split(".", 1)[1] for name in match["names"].split(", "))
+    return f"{missing} are missing: give a --config, for example configs/relativistic_gan.yaml.", ""
 
 
 def _unknown_option(match: re.Match[str], context: Context) -> tuple[str, str]:
@@ -188,6 +201,7 @@ Reword = Callable[[re.Match[str], Context], tuple[str, str]]
 # Tried in order; DOTALL, so that `.*?` spans the lines of a report.
 PATTERNS: list[tuple[str, Reword]] = [
     (r"File does not exist: '(?P<path>[^']+)'", _missing_config),
+    (r"the following arguments are required: (?P<names>.*)", _missing_argument),
     (r"Problems parsing config: (?P<reason>.*)", _broken_yaml),
     (r"unrecognized arguments: (?P<option>\S+)", _unknown_option),
     (r"does not accept option '(?P<name>[\w.]+)'", _unknown_key),

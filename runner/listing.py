@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from runner.config_files import shipped
 from runner.errors import nearest
 from runner.plugins import GROUPS, PluginError, registered
+from runner.shipped import shipped
 
 KINDS = (*GROUPS, "configs")
 

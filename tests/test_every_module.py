@@ -13,8 +13,8 @@ import yaml
 from lightning.pytorch import LightningModule
 
 import run
-from runner.config_files import shipped
 from runner.plugins import Plugin, registered
+from runner.shipped import shipped
 from tests.comparing import assert_same
 from tests.runner.command_line import ROOT, only_run, run_to_end
 

@@ -54,7 +54,7 @@ def test_the_licenses_are_there(site: Path) -> None:
 
 @pytest.mark.slow
 def test_it_finds_its_configs_and_trains(site: Path, tmp_path: Path) -> None:
-    script = "import runner.config_files as c; print(c.shipped('configs'))"
+    script = "import runner.shipped as s; print(s.shipped('configs'))"
     done = subprocess.run(
         [sys.executable, "-P", "-c", script],
         cwd=tmp_path,

@@ -50,6 +50,19 @@ def test_misspelt_config_path(capsys: pytest.CaptureFixture[str], tmp_path: Path
     message = error_of(capsys, "fit", "--config", "digit.yaml")
     assert "digit.yaml" in message
     assert "Did you mean 'digits.yaml'?" in message
+    shipped = error_of(capsys, "fit", "--config", "configs/relativistic_gn.yaml")
+    assert "Did you mean 'relativistic_gan.yaml'?" in shipped
+
+
+def test_nothing_to_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--data and --model are missing: give a --config, for example" in error_of(capsys, "fit")
+
+
+def test_an_argument_that_the_class_refuses(capsys: pytest.CaptureFixture[str]) -> None:
+    gan = ["--model=RelativisticGAN", "--data=ImageDataModule"]
+    message = error_of(capsys, "fit", *gan, "--model.loss=sgann")
+    assert message.startswith("error: unknown loss 'sgann'. Did you mean 'sgan'?")
+    assert "Namespace" not in message
 
 
 def test_config_from_an_address(capsys: pytest.CaptureFixture[str]) -> None:
