@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from tests.processes import LeaveTogether
+
 # What Lightning says of its own accord about runs as small as these.
 lightning_noise = [
     pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),
@@ -132,4 +134,5 @@ def quiet_trainer(**arguments: Any) -> pl.Trainer:
         "num_sanity_val_steps": 0,
         "log_every_n_steps": 1,
     }
+    arguments["callbacks"] = [*arguments.get("callbacks", []), LeaveTogether()]
     return pl.Trainer(**(defaults | arguments))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from datamodules import ImageDataModule
 from datamodules.loading import Batch, ResumableDataLoader, TensorLoader
+from tests.processes import LeaveTogether
 
 WAYS: dict[str, dict[str, Any]] = {
     "memory": {},
@@ -310,7 +311,7 @@ def test_two_processes_see_together_what_one_sees(source: str, tmp_path: Path, w
     alone = Recorder()
     fit = {"max_epochs": 2, "num_sanity_val_steps": 0}
     trainer(tmp_path, **fit).fit(alone, prepared(source, batch_size=8, **options))
-    both = trainer(tmp_path, **fit, devices=2, strategy="ddp_spawn")
+    both = trainer(tmp_path, **fit, devices=2, strategy="ddp_spawn", callbacks=[LeaveTogether()])
     module = ImageDataModule(source, size=6, val_fraction=0.2, batch_size=4, **options)
     both.fit(Writer(), module)
     ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
