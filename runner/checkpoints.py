@@ -83,7 +83,7 @@ class RunCheckpoint(ModelCheckpoint):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the best checkpoint if this is it, then last.ckpt."""
         super().on_validation_end(trainer, pl_module)
-        if trainer.training or (trainer.validating and trainer.state.fn == "fit"):
+        if trainer.state.fn == "fit":
             self.save_last_checkpoint(trainer)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import LightningModule
 
 from runner.errors import UserError
-from runner.exact_resume import KEY
+from runner.exact_resume import KEY, class_path
 
 
 def check_checkpoint(path: Path, model: LightningModule) -> None:
@@ -26,8 +26,7 @@ def check_checkpoint(path: Path, model: LightningModule) -> None:
     """
     checkpoint = _load(path)
     saved_class = checkpoint.get(KEY, {}).get("model_class")
-    built_class = f"{type(model).__module__}.{type(model).__name__}"
-    if saved_class and saved_class != built_class:
+    if saved_class and saved_class != class_path(model):
         raise UserError(
             f"checkpoint {path} holds a {saved_class.split('.')[-1]}, but the config builds a {type(model).__name__}."
         )

@@ -30,6 +30,11 @@ from runner.metrics_csv import MetricsCsv
 KEY = "litspaces"
 
 
+def class_path(module: LightningModule) -> str:
+    """The dotted path of a module's class, by which a checkpoint says whose it is."""
+    return f"{type(module).__module__}.{type(module).__name__}"
+
+
 def seed_all(*stream: int | str) -> None:
     """Seeds Python, NumPy and torch (every device) by the run's seed and the names of a stream of numbers."""
     run_seed = os.environ.get("PL_GLOBAL_SEED", "0")
@@ -96,8 +101,7 @@ class ExactResume(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Adds what Lightning leaves out, under the key `litspaces`."""
-        model_class = f"{type(pl_module).__module__}.{type(pl_module).__name__}"
-        checkpoint[KEY] = {"model_class": model_class}
+        checkpoint[KEY] = {"model_class": class_path(pl_module)}
         if not trainer.training and not trainer.validating:
             return
         pending = self._validation_is_pending(trainer)
