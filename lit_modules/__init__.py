@@ -1,5 +1,6 @@
 """Lightning modules for articles of the blog Scientific Spaces, one file an article."""
 
 from lit_modules.relativistic_gan import RelativisticGAN
+from lit_modules.single_loss_gan import SingleLossGAN
 
-__all__ = ["RelativisticGAN"]
+__all__ = ["RelativisticGAN", "SingleLossGAN"]

@@ -30,9 +30,9 @@ from torch import Tensor, nn
 
 from lit_modules.parts import manual, noise, optimizers
 from lit_modules.parts.adversarial import adversarial_loss, check_name
-from lit_modules.parts.distributed import broadcast_buffers, gather_rows, mean_over_ranks, own_rows
-from lit_modules.parts.gan import GANModule, default_networks
-from lit_modules.parts.networks import apply_spectral_norm, cached_weights
+from lit_modules.parts.distributed import broadcast_buffers, gather_rows, own_rows
+from lit_modules.parts.gan import GANModule
+from lit_modules.parts.networks import cached_weights
 from lit_modules.parts.penalties import Penalties
 
 
@@ -129,28 +129,14 @@ class RelativisticGAN(GANModule):
         self.penalties = Penalties(gp_weight, r1_weight, r2_weight, penalty_interval)
         self._check_arguments()
         self._optimizer_args = optimizers.optimizer_arguments(optimizer, betas, optimizer_args or {})
-        if generator is None or discriminator is None:
-            sizes = {"image_size": image_size, "channels": channels, "dimensions": dimensions}
-            default = default_networks(network, **sizes, latent_dim=latent_dim, width=width)
-            generator, discriminator = generator or default[0], discriminator or default[1]
-        self.generator, self.discriminator = generator, discriminator
-        if spectral_norm:
-            apply_spectral_norm(self.discriminator, power_iterations)
-        if channels_last:
-            self.generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            self.discriminator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.set_networks(generator, discriminator)
         self._window: list[Tensor] = []
 
     def _check_arguments(self) -> None:
-        for name in ("discriminator_steps", "generator_steps", "accumulate_grad_batches", "latent_dim"):
-            if self.hparams[name] < 1:
-                raise ValueError(f"{name}={self.hparams[name]} must be at least 1")
-        if self.hparams["warmup_steps"] < 0:
-            raise ValueError(f"warmup_steps={self.hparams['warmup_steps']} must not be negative")
+        self.check_at_least_one("discriminator_steps", "generator_steps", "accumulate_grad_batches", "latent_dim")
         clip = self.hparams["gradient_clip_val"]
         if clip is not None and clip <= 0:
             raise ValueError(f"gradient_clip_val={clip} must be positive, or null for no clipping")
-        check_name("lr_schedule", self.hparams["lr_schedule"], optimizers.SCHEDULES)
         check_name("gradient_clip_algorithm", self.hparams["gradient_clip_algorithm"], ("norm", "value"))
 
     # ---- One training step ----
@@ -161,7 +147,7 @@ class RelativisticGAN(GANModule):
         if len(self._window) < self.batches_per_step and not self.trainer.is_last_batch:
             manual.discount_batch(self.trainer)
             return
-        window, self._window = [self._to_memory_format(x.to(self.device)) for x in self._window], []
+        window, self._window = [self.to_memory_format(x.to(self.device)) for x in self._window], []
         k = self.hparams["accumulate_grad_batches"]
         groups = [window[i : i + k] for i in range(0, len(window), k)]
         logged = [self._update_discriminator(i, group) for i, group in enumerate(groups)]
@@ -169,7 +155,7 @@ class RelativisticGAN(GANModule):
         logged += [self._update_generator(i, groups[-1], counts=i == last) for i in range(last + 1)]
         manual.step_schedulers(self)
         broadcast_buffers(self)
-        self._log(logged)
+        self.log_means(logged)
 
     @property
     def batches_per_step(self) -> int:
@@ -189,7 +175,7 @@ class RelativisticGAN(GANModule):
         def loss_of(micro: tuple[Tensor, Tensor, Tensor]) -> Tensor:
             x_r, z, epsilon = micro
             with torch.no_grad():
-                x_f = self._fakes(z, x_r)
+                x_f = self.fakes(z, x_r)
             with cached_weights(self.discriminator):
                 t_r, t_f = self.discriminator(x_r), self.discriminator(x_f)
                 loss = d_loss = self.loss.discriminator(t_r, t_f)
@@ -215,7 +201,7 @@ class RelativisticGAN(GANModule):
 
         def loss_of(micro: tuple[Tensor, Tensor]) -> Tensor:
             x_r, z = micro
-            x_f = self._fakes(z, x_r)
+            x_f = self.fakes(z, x_r)
             with cached_weights(self.discriminator):
                 t_f = self.discriminator(x_f)
                 t_r = self.discriminator(x_r) if self.loss.generator_uses_real else None
@@ -229,28 +215,10 @@ class RelativisticGAN(GANModule):
             manual.update(self, g_optimizer, micro_batches, sizes, loss_of, counts=counts)
         return logged
 
-    def _fakes(self, z: Tensor, x_r: Tensor) -> Tensor:
-        """x_f = G(z), (B, ...), in the type of the real samples: both reach D alike under mixed precision."""
-        x_f = self.generator(z.to(x_r.dtype)).to(x_r.dtype)
-        if x_f.shape != x_r.shape:
-            raise ValueError(f"the generator makes {tuple(x_f.shape)}, the batch holds {tuple(x_r.shape)}")
-        return x_f
-
-    def _to_memory_format(self, x: Tensor) -> Tensor:
-        images = self.hparams["channels_last"] and x.dim() == 4
-        return x.contiguous(memory_format=torch.channels_last) if images else x
-
-    def _log(self, updates: list[dict[str, Tensor]]) -> None:
-        """Log each quantity's mean over the step's updates and over ranks, in one exchange."""
-        names = list(dict.fromkeys(name for update in updates for name in update))
-        means = [torch.stack([u[name] for u in updates if name in u]).mean() for name in names]
-        for name, value in zip(names, mean_over_ranks(torch.stack(means)), strict=True):
-            self.log(name, value, on_step=True, on_epoch=False, prog_bar=name.endswith("_loss"))
-
     # ---- Around the step ----
 
     def setup(self, stage: str) -> None:
-        """Refuse strategies that fail later, and compile the networks if asked to.
+        """Refuse strategies that fail later; compile the networks if asked to.
 
         Raises:
             ValueError: a distributed strategy under which alternating updates fail.
@@ -258,20 +226,18 @@ class RelativisticGAN(GANModule):
         if stage == "fit":
             manual.check_strategy(self.trainer)
             self._window = []
-        if self.hparams["compile"]:
-            self.generator.compile()
-            self.discriminator.compile()
-
-    def on_fit_start(self) -> None:
-        """Train in training mode: Lightning would keep the mode that the module comes in."""
-        self.train()
+        super().setup(stage)
 
     def configure_optimizers(self) -> Any:
         """Optimizers (and schedulers, one step of each a training step) of D and of G, in this order."""
         hp = self.hparams
-        pairs = (self.discriminator, hp["discriminator_lr"]), (self.generator, hp["generator_lr"])
+        networks = {
+            "discriminator": (self.discriminator, hp["discriminator_lr"]),
+            "generator": (self.generator, hp["generator_lr"]),
+        }
         built = [
-            optimizers.build_optimizer(network, hp["optimizer"], lr, self._optimizer_args) for network, lr in pairs
+            optimizers.build_optimizer({name: network}, hp["optimizer"], self._optimizer_args)
+            for name, network in networks.items()
         ]
         if hp["lr_schedule"] == "constant" and not hp["warmup_steps"]:
             return built

@@ -1,4 +1,4 @@
-"""What every GAN module does with its two networks: sample, decode, check its batches, validate.
+"""What every GAN module does with its two networks: build, sample, decode, check its batches, log, validate.
 
 Shapes: B batch, L latent dimensions, and (...) a sample's shape, (C, H, W) for images and (D,) for points.
 """
@@ -9,9 +9,16 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from lit_modules.parts import noise
+from lit_modules.parts import noise, optimizers
 from lit_modules.parts.adversarial import check_name
-from lit_modules.parts.networks import ConvDiscriminator, ConvGenerator, PointDiscriminator, PointGenerator
+from lit_modules.parts.distributed import mean_over_ranks
+from lit_modules.parts.networks import (
+    ConvDiscriminator,
+    ConvGenerator,
+    PointDiscriminator,
+    PointGenerator,
+    apply_spectral_norm,
+)
 
 NETWORKS = ("convolutional", "points")
 
@@ -39,7 +46,10 @@ class GANModule(LightningModule):
     """A LightningModule with a ``generator`` (B, L) -> (B, ...) and a ``discriminator`` (B, ...) -> B raw
     scores.
 
-    Batches are ``(samples, labels)`` or samples alone; labels are not used.
+    Batches are ``(samples, labels)`` or samples alone; labels are not used. A subclass saves its
+    hyper-parameters, which include all arguments of :func:`default_networks` and ``spectral_norm``,
+    ``power_iterations``, ``channels_last``, ``compile``, ``lr_schedule`` and ``warmup_steps``; then it calls
+    ``check_at_least_one`` and ``set_networks``.
     """
 
     generator: nn.Module
@@ -48,6 +58,68 @@ class GANModule(LightningModule):
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
         self.latent_dim = latent_dim
+
+    # ---- Building ----
+
+    def check_at_least_one(self, *names: str) -> None:
+        """Raise a ValueError for one of these hyper-parameters below 1, and for a bad schedule."""
+        for name in names:
+            if self.hparams[name] < 1:
+                raise ValueError(f"{name}={self.hparams[name]} must be at least 1")
+        if self.hparams["warmup_steps"] < 0:
+            raise ValueError(f"warmup_steps={self.hparams['warmup_steps']} must not be negative")
+        check_name("lr_schedule", self.hparams["lr_schedule"], optimizers.SCHEDULES)
+
+    def set_networks(self, generator: nn.Module | None, discriminator: nn.Module | None) -> None:
+        """Take these networks, or the default ones; normalize and lay them out as the hyper-parameters say."""
+        hp = self.hparams
+        if generator is None or discriminator is None:
+            names = "network", "image_size", "channels", "dimensions", "latent_dim", "width"
+            default = default_networks(**{name: hp[name] for name in names})
+            generator, discriminator = generator or default[0], discriminator or default[1]
+        self.generator, self.discriminator = generator, discriminator
+        if hp["spectral_norm"]:
+            apply_spectral_norm(self.discriminator, hp["power_iterations"])
+        if hp["channels_last"]:
+            self.generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.discriminator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def setup(self, stage: str) -> None:
+        """Compile the networks if asked to."""
+        if self.hparams["compile"]:
+            self.generator.compile()
+            self.discriminator.compile()
+
+    def on_fit_start(self) -> None:
+        """Train in training mode: Lightning would keep the mode that the module comes in."""
+        self.train()
+
+    # ---- For the training step ----
+
+    def fakes(self, z: Tensor, x_r: Tensor) -> Tensor:
+        """x_f = G(z), (B, ...), in the type of the real samples: both reach D alike under mixed precision.
+
+        Raises:
+            ValueError: the generator makes samples of another shape than the batch holds.
+        """
+        x_f = self.generator(z.to(x_r.dtype)).to(x_r.dtype)
+        if x_f.shape != x_r.shape:
+            raise ValueError(f"the generator makes {tuple(x_f.shape)}, the batch holds {tuple(x_r.shape)}")
+        return x_f
+
+    def to_memory_format(self, x: Tensor) -> Tensor:
+        """``x`` in channels-last order if that is asked for and it is images."""
+        images = self.hparams["channels_last"] and x.dim() == 4
+        return x.contiguous(memory_format=torch.channels_last) if images else x
+
+    def log_means(self, parts: list[dict[str, Tensor]]) -> None:
+        """Log each quantity's mean over the parts of a step that have it and over ranks, in one exchange."""
+        names = list(dict.fromkeys(name for part in parts for name in part))
+        means = [torch.stack([part[name] for part in parts if name in part]).mean() for name in names]
+        for name, value in zip(names, mean_over_ranks(torch.stack(means)), strict=True):
+            self.log(name, value, on_step=True, on_epoch=False, prog_bar=name.endswith("_loss"))
+
+    # ---- Sampling ----
 
     def forward(self, z: Tensor) -> Tensor:
         """Latent rows (B, L) to samples (B, ...)."""
@@ -74,6 +146,8 @@ class GANModule(LightningModule):
         The noise comes from torch's random state: ``torch.manual_seed`` before a call repeats it.
         """
         return self.decode(self.latents(n))
+
+    # ---- Batches ----
 
     def real_samples(self, batch: Any) -> Tensor:
         """The samples (B, ...) of a batch.

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -191,16 +192,38 @@ def apply_spectral_norm(module: nn.Module, n_power_iterations: int = 1) -> nn.Mo
 
 
 @contextmanager
-def cached_weights(module: nn.Module) -> Iterator[None]:
+def cached_weights(module: nn.Module, *, iterate: bool = True) -> Iterator[None]:
     """Compute the module's normalized weights once, in float32, for all forward passes inside.
 
     Without it, torch's spectral norm iterates at each pass, so that two passes of one step see different
     weights, and under autocast it takes the singular value in half precision.
+
+    Args:
+        module: whose weights.
+        iterate: False for the same weights once more, after an earlier use in the same step: the spectral norm
+            takes the singular vectors that it has.
     """
+    parts = [part for part in module.modules() if parametrize.is_parametrized(part)]
     with parametrize.cached():
-        for part in module.modules():
-            if parametrize.is_parametrized(part):
-                with torch.autocast(next(part.parameters()).device.type, enabled=False):
-                    for name in part.parametrizations:  # type: ignore[union-attr]
-                        getattr(part, name)
+        for part in parts:
+            parametrizations = cast(nn.ModuleDict, part.parametrizations)
+            was_training = parametrizations.training
+            parametrizations.train(was_training and iterate)
+            with torch.autocast(next(part.parameters()).device.type, enabled=False):
+                for name in parametrizations:
+                    getattr(part, name)
+            parametrizations.train(was_training)
         yield
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Forward passes inside give gradients to their inputs only, not to the module's parameters."""
+    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in trainable:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trainable:
+            parameter.requires_grad_(True)

@@ -58,10 +58,37 @@ def optimizer_arguments(path: str, betas: list[float], extra: Mapping[str, Any])
     return defaults | dict(extra)
 
 
-def build_optimizer(module: nn.Module, path: str, lr: float, arguments: Mapping[str, Any]) -> Optimizer:
-    """The optimizer at ``path`` over the module's trainable parameters."""
+def build_optimizer(
+    networks: Mapping[str, tuple[nn.Module, float]], path: str, arguments: Mapping[str, Any]
+) -> Optimizer:
+    """The optimizer at ``path`` over trainable parameters, with a group for each network.
+
+    Args:
+        networks: by the name of the group, a network and its learning rate.
+        path: see :func:`optimizer_class`.
+        arguments: see :func:`optimizer_arguments`.
+    """
     make: Callable[..., Optimizer] = optimizer_class(path)
-    return make([p for p in module.parameters() if p.requires_grad], lr=lr, **arguments)
+    groups = [
+        {"params": [p for p in network.parameters() if p.requires_grad], "lr": lr, "name": name}
+        for name, (network, lr) in networks.items()
+    ]
+    return make(groups, lr=groups[0]["lr"], **arguments)
+
+
+def ignores_gradient_scale(path: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether a gradient three times as large moves a parameter as far, as with Adam and RMSprop. Tried out."""
+
+    def moved_by(scale: float) -> float:
+        layer = nn.Linear(2, 2, bias=False)
+        nn.init.zeros_(layer.weight)
+        optimizer = build_optimizer({"layer": (layer, 1e-3)}, path, arguments)
+        for step in range(3):
+            layer.weight.grad = scale * (torch.eye(2) + step)
+            optimizer.step()
+        return layer.weight.norm().item()
+
+    return moved_by(3.0) < 1.5 * moved_by(1.0)
 
 
 def learning_rate_factor(step: int, schedule: str, warmup_steps: int, total_steps: float) -> float:

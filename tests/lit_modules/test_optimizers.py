@@ -40,7 +40,7 @@ def test_arguments() -> None:
 def test_frozen_parameters_are_left_out() -> None:
     network = nn.Linear(2, 2)
     network.bias.requires_grad_(False)
-    assert build_optimizer(network, "SGD", 0.1, {}).param_groups[0]["params"] == [network.weight]
+    assert build_optimizer({"": (network, 0.1)}, "SGD", {}).param_groups[0]["params"] == [network.weight]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_schedules(schedule: str, expected: list[float]) -> None:
 
 
 def test_fall_to_zero_needs_an_end() -> None:
-    optimizer = build_optimizer(nn.Linear(1, 1), "SGD", 0.1, {})
+    optimizer = build_optimizer({"": (nn.Linear(1, 1), 0.1)}, "SGD", {})
     for end in (math.inf, -1):
         with pytest.raises(ValueError, match=r"lr_schedule='cosine' .* set trainer.max_steps"):
             build_scheduler(optimizer, "cosine", 0, end)
