@@ -122,11 +122,17 @@ def one_pass_loss(
     generator_loss: ScoreLoss,
     *,
     generator_weight: float = 1.0,
+    concatenate: bool | None = None,
 ) -> SingleLoss:
     """The exact one-pass form, for a discriminator with one score a sample that depends on no other sample.
 
     ``probing.mixing_layer`` tests that. Arguments as in :func:`article_loss`, but the losses get scores of
     shape (B,), in float32 at least.
+
+    Args:
+        concatenate: True to call D once, on [x_r; x_f], False to call it on the one and then on the other, which
+            is the same arithmetic. None for the faster one: two calls for images on a CPU, where the larger
+            buffers cost more than a call (benchmarks/gan_step.py) and gradients of real images are not needed.
 
     Raises:
         ValueError: fakes that were detached from the generator; a discriminator with several scores a sample.
@@ -134,8 +140,13 @@ def one_pass_loss(
     _check_attached(fake)
     # Another view of the fakes, so that only what comes back through D is scaled.
     entering = fake.view_as(fake)
+    if concatenate is None:
+        concatenate = real.device.type != "cpu" or real.dim() <= 2
     with cached_weights(discriminator):
-        scores = discriminator(torch.cat([real, entering]))
+        if concatenate:
+            scores = discriminator(torch.cat([real, entering]))
+        else:
+            scores = torch.cat([discriminator(real), discriminator(entering)])
     _check_one_score_each(scores, len(real) + len(fake))
     flat = scores.reshape(-1).to(torch.promote_types(scores.dtype, torch.float32))
     leaf = flat.detach().requires_grad_()
