@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from benchmarks import relativistic_gan as benchmark
-from benchmarks.relativistic_gan_report import best_of_each_seed, digits_table, write_report
+from benchmarks.gan_quality import Run, Table, digits_task, train_digits
+from benchmarks.gan_quality_report import best_of_each_seed, fid_table
+from benchmarks.relativistic_gan_report import write_report
 from benchmarks.reporting import append_rows, mean_and_spread, plus_minus, read_rows
 
 CENTERS = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]])
@@ -44,26 +46,29 @@ def test_methods_differ_in_loss_and_regularization_only() -> None:
     differing = {name for name in models["SGAN"].hparams if len({repr(m.hparams[name]) for m in models.values()}) > 1}
     assert differing == {"loss", "spectral_norm", "r1_weight", "r2_weight"}
     strengths = [(m.penalties.r1, m.penalties.r2) for m in models.values()]
-    assert strengths == [(0, 0)] * 4 + [(task.gamma, task.gamma)]
+    assert strengths == [(0, 0)] * 4 + [(0.00625, 0.00625)]
+    assert "gamma 0.00625 " in task.in_words()
 
 
-def _modes_table(folder: Path, steps: int = 3) -> benchmark.Table:
+def _modes_table(folder: Path, steps: int = 3) -> Table:
     task = benchmark.modes_task(steps)
     small = dataclasses.replace(task, samples=100, data=task.data | {"num_points": 1000, "num_val_points": 10})
-    return benchmark.Table("modes", small, benchmark.train_modes, folder / "modes.csv")
+    return Table("modes", small, benchmark.train_modes, folder / "modes.csv")
 
 
 def test_finished_runs_are_kept_and_not_repeated(tmp_path: Path) -> None:
     table = _modes_table(tmp_path)
     advanced: list[int] = []
     assert len(list(table.missing([0, 1]))) == 10
-    result = table.run("RSGAN", 1, advanced.append)
+    run = Run(table, "RSGAN", 1)
+    results = run.train(advanced.append)
+    run.keep(results)
     assert sum(advanced) == 3
     (row,) = table.rows([0, 1])
-    assert (row["method"], row["seed"], row["good"]) == ("RSGAN", "1", str(result[0]["good"]))
+    assert (row["method"], row["seed"], row["good"]) == ("RSGAN", "1", str(results[0]["good"]))
     missing = list(table.missing([0, 1]))
     assert len(missing) == 9
-    assert ("RSGAN", 1) not in missing
+    assert run not in missing
     # A run of another length is another run.
     assert len(list(_modes_table(tmp_path, steps=4).missing([0, 1]))) == 10
 
@@ -78,11 +83,11 @@ def test_a_run_is_a_function_of_its_seed() -> None:
 def test_digits_give_a_fid_at_each_evaluated_step(tmp_path: Path) -> None:
     digits = np.random.default_rng(0).integers(0, 256, (300, 28, 28), dtype=np.uint8)
     np.savez(tmp_path / "noise.npz", images=digits)
-    task = benchmark.digits_task(str(tmp_path / "noise.npz"), 4)
+    task = digits_task(str(tmp_path / "noise.npz"), 4, benchmark.methods_with(1.0))
     small = dataclasses.replace(
         task, every=2, samples=40, reference=32, shared=task.shared | {"width": 2}, data=task.data | {"batch_size": 16}
     )
-    rows = benchmark.train_digits(small, "RSGAN + R1 + R2", 0, lambda _: None)
+    rows = train_digits(small, "RSGAN + R1 + R2", 0, lambda _: None)
     assert [row["step"] for row in rows] == [2, 4]
     assert all(float(str(row["fid"])) > 0 for row in rows)
 
@@ -115,7 +120,7 @@ def test_tables_hold_means_spreads_and_each_seeds_best(tmp_path: Path) -> None:
         _fid_row("SGAN", 0, 100, 50.0),
     ]
     assert best_of_each_seed(rows[:6]) == [8.0, 9.0, 110.0]
-    table = digits_table(rows, ["SGAN", "RSGAN"])
+    table = fid_table(rows, ["SGAN", "RSGAN"])
     assert table.splitlines()[2:] == [
         "| SGAN | 50 | - | 50.0 | 60 |",
         "| RSGAN | 100 ± 10 | 49.0 ± 70.1 | 42.3 ± 58.6 | 61 |",
