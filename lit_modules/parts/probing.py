@@ -25,7 +25,7 @@ def mixing_layer(network: nn.Module, samples: Tensor) -> str | None:
 
     Args:
         network: from samples (B, ...) to an output with B rows, in the mode (training, evaluation) to be tested.
-        samples: typical inputs (B, ...), B >= 1, of which 4 are used.
+        samples: typical inputs (B, ...), B >= 1.
 
     Returns:
         "path (class)" of the layer.
@@ -33,7 +33,7 @@ def mixing_layer(network: nn.Module, samples: Tensor) -> str | None:
     Raises:
         ValueError: an output that doesn't belong to the samples.
     """
-    inputs = torch.cat([samples[:4], -samples[:4]])
+    inputs = _eight_rows(samples)
     noise = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0)).to(inputs)
     changed = 2 * inputs + (1 + inputs.abs().amax()) * noise
     with _left_as_it_was(network), cached_weights(network):
@@ -53,11 +53,17 @@ def unrepeatable_layer(network: nn.Module, samples: Tensor) -> str | None:
     Returns:
         "path (class)" of the layer.
     """
-    inputs = samples[:8]
+    inputs = _eight_rows(samples)
     rows = torch.ones(len(inputs), dtype=torch.bool, device=inputs.device)
     with _left_as_it_was(network), cached_weights(network):
         first, second = (_outputs(network, inputs, True, repeat=False) for _ in range(2))
     return _first_difference(first, second, rows) if _moved(first[-1][1], second[-1][1], rows) else None
+
+
+def _eight_rows(samples: Tensor) -> Tensor:
+    """4 of the samples and their negatives: 8 divides into the groups that some layers form, whatever B is."""
+    four = samples[torch.arange(4, device=samples.device) % len(samples)]
+    return torch.cat([four, -four])
 
 
 Outputs = list[tuple[str, Tensor]]

@@ -178,8 +178,8 @@ def _away_from_zero(of_d: Tensor, of_g: Tensor, dtype: torch.dtype) -> Tensor:
     batch and with D's certainty, and float16, with its 5 exponent bits, has no room for a smaller one.
     """
     size, other = of_d.abs().amax(), of_g.abs().amax()
-    # All of D's gradients may be 0, and G's too.
-    size = torch.where(size > 0, size, torch.where(other > 0, other, 1.0))
+    # All of D's gradients may be 0, and G's too; then all that counts is that 0 is not divided by 0.
+    size = torch.where(size > 0, size, torch.where(other > 0, other, 1e-20))
     floor = size * torch.finfo(dtype).eps ** 1.5
     a = of_d[-len(of_g) :]
     return torch.where(a.abs() < floor, torch.copysign(floor, a), a)
