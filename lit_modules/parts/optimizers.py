@@ -80,13 +80,12 @@ def ignores_gradient_scale(path: str, arguments: Mapping[str, Any]) -> bool:
     """Whether a gradient three times as large moves a parameter as far, as with Adam and RMSprop. Tried out."""
 
     def moved_by(scale: float) -> float:
-        layer = nn.Linear(2, 2, bias=False)
-        nn.init.zeros_(layer.weight)
+        layer = nn.ParameterList([torch.zeros(2, 2)])
         optimizer = build_optimizer({"layer": (layer, 1e-3)}, path, arguments)
         for step in range(3):
-            layer.weight.grad = scale * (torch.eye(2) + step)
+            layer[0].grad = scale * (torch.eye(2) + step)
             optimizer.step()
-        return layer.weight.norm().item()
+        return layer[0].norm().item()
 
     return moved_by(3.0) < 1.5 * moved_by(1.0)
 

@@ -9,6 +9,7 @@ from torch import nn
 from lit_modules.parts.optimizers import (
     build_optimizer,
     build_scheduler,
+    ignores_gradient_scale,
     learning_rate_factor,
     optimizer_arguments,
     optimizer_class,
@@ -41,6 +42,29 @@ def test_frozen_parameters_are_left_out() -> None:
     network = nn.Linear(2, 2)
     network.bias.requires_grad_(False)
     assert build_optimizer({"": (network, 0.1)}, "SGD", {}).param_groups[0]["params"] == [network.weight]
+
+
+def test_groups_by_network() -> None:
+    d, g = nn.Linear(2, 2), nn.Linear(3, 3)
+    groups = build_optimizer({"d": (d, 0.1), "g": (g, 0.2)}, "Adam", {"betas": (0.5, 0.9)}).param_groups
+    assert [(group["name"], group["lr"], len(group["params"])) for group in groups] == [("d", 0.1, 2), ("g", 0.2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("path", "arguments", "expected"),
+    [
+        ("Adam", {}, True),
+        ("AdamW", {"weight_decay": 0.1}, True),
+        ("RMSprop", {"alpha": 0.99, "momentum": 0.9}, True),
+        ("Adagrad", {}, True),
+        ("SGD", {}, False),
+        ("SGD", {"momentum": 0.9, "weight_decay": 0.1}, False),
+    ],
+)
+def test_scale_of_gradients(path: str, arguments: dict[str, float], expected: bool) -> None:
+    state = torch.get_rng_state()
+    assert ignores_gradient_scale(path, arguments) == expected
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Train RelativisticGANs on two CPU processes; saves the parameters of each rank. Run by test_distributed.py.
+"""Train GANs on two CPU processes; saves the parameters of each rank. Run by test_distributed.py.
 
 Usage: python tests/lit_modules/two_processes.py FOLDER DEVICES
 """
@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from lit_modules import RelativisticGAN
+from lit_modules import RelativisticGAN, SingleLossGAN
 
 POINTS: dict[str, Any] = {
     "network": "points",
@@ -22,7 +22,7 @@ POINTS: dict[str, Any] = {
     "discriminator_lr": 0.1,
     "generator_lr": 0.1,
 }
-CASES: dict[str, dict[str, Any]] = {
+ALTERNATING: dict[str, dict[str, Any]] = {
     # The batch means of RaSGAN are global, and so is the noise of the gradient penalty.
     "rasgan": POINTS | {"loss": "rasgan", "optimizer": "SGD", "gp_weight": 1.0, "r1_weight": 0.1},
     "ralsgan": POINTS | {"loss": "ralsgan", "optimizer": "SGD", "gradient_clip_val": 0.1},
@@ -33,6 +33,15 @@ CASES: dict[str, dict[str, Any]] = {
     | {"discriminator_lr": 1e-3, "generator_lr": 1e-3, "optimizer_args": {"eps": 1e-3}},
     "images": {"width": 4, "image_size": 8},
 }
+# These take plain ddp.
+SINGLE_LOSS: dict[str, dict[str, Any]] = {
+    "one_pass": POINTS | {"loss": "rasgan", "optimizer": "SGD", "gp_weight": 1.0, "r1_weight": 0.1},
+    "one_pass_hinge": POINTS | {"spectral_norm": True, "generator_weight": 0.5, "optimizer": "SGD"},
+    "article": POINTS | {"mode": "article", "loss": "ralsgan", "spectral_norm": True, "optimizer": "SGD"},
+    "functional": POINTS | {"mode": "functional", "loss": "rsgan", "pairing": "all", "optimizer": "SGD"},
+    "one_pass_images": {"width": 4, "image_size": 8},
+}
+CASES = ALTERNATING | SINGLE_LOSS
 
 
 class Shard:
@@ -50,12 +59,16 @@ class Shard:
 
 def train(case: str, devices: int, folder: Path) -> None:
     torch.manual_seed(0)
-    model = RelativisticGAN(**CASES[case])
-    samples = torch.rand(96, 1, 8, 8) if case == "images" else torch.randn(96, 2)
+    single = case in SINGLE_LOSS
+    model = SingleLossGAN(**CASES[case]) if single else RelativisticGAN(**CASES[case])
+    samples = torch.rand(96, 1, 8, 8) if case.endswith("images") else torch.randn(96, 2)
+    several = "ddp" if single else "ddp_find_unused_parameters_true"
     trainer = Trainer(
         accelerator="cpu",
         devices=devices,
-        strategy="ddp_find_unused_parameters_true" if devices > 1 else "auto",
+        strategy=several if devices > 1 else "auto",
+        accumulate_grad_batches=2 if case == "functional" else 1,
+        gradient_clip_val=0.5 if case == "article" else None,
         use_distributed_sampler=False,
         max_steps=5,
         logger=False,
