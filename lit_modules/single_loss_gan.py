@@ -30,7 +30,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from lit_modules.parts import noise, optimizers
 from lit_modules.parts.adversarial import adversarial_loss, check_name
-from lit_modules.parts.distributed import rank_and_world_size
+from lit_modules.parts.distributed import broadcast_buffers, rank_and_world_size
 from lit_modules.parts.gan import GANModule
 from lit_modules.parts.networks import cached_weights
 from lit_modules.parts.penalties import Penalties
@@ -209,6 +209,10 @@ class SingleLossGAN(GANModule):
                 f" {layer} changes them, and the generator's loss would leak into the discriminator: use"
                 " mode='functional', or 'one_pass' if no layer mixes samples"
             )
+
+    def on_after_backward(self) -> None:
+        """Make the ranks' batch statistics equal now: DDP would at the next step, after averaging and evaluation."""
+        broadcast_buffers(self)
 
     def configure_optimizers(self) -> Any:
         """One optimizer with two parameter groups, D and G, and a scheduler that steps with it."""

@@ -109,15 +109,16 @@ class RunCLI(LightningCLI):
             settings.ckpt_path = str(self.checkpoint)
 
     def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
-        """Lets --optimizer replace the module's own, unless the module steps several by hand."""
+        """Lets --optimizer replace a module's own, unless the module has arguments for it."""
+        name, arguments = type(self.model).__name__, self._get(self.config, "model").get("init_args", {})
+        if self._get(self.config, "optimizer") and ("optimizer" in arguments or not self.model.automatic_optimization):
+            raise UserError(f"{name} makes its own optimizer: set --model.optimizer, not --optimizer.")
         if not self.model.automatic_optimization:
-            self._refuse_what_manual_modules_do_themselves()
+            self._refuse_what_manual_modules_do_themselves(name)
         super()._add_configure_optimizers_method_to_model(subcommand)
 
-    def _refuse_what_manual_modules_do_themselves(self) -> None:
-        name, trainer = type(self.model).__name__, self._get(self.config, "trainer")
-        if self._get(self.config, "optimizer"):
-            raise UserError(f"{name} steps its own optimizers: set them in model.init_args, not by --optimizer.")
+    def _refuse_what_manual_modules_do_themselves(self, name: str) -> None:
+        trainer = self._get(self.config, "trainer")
         for setting, default in (("gradient_clip_val", None), ("accumulate_grad_batches", 1)):
             if trainer.get(setting, default) != default:
                 raise UserError(f"{name} does this itself: set --model.{setting}, not --trainer.{setting}.")

@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -88,17 +89,32 @@ def test_train_checkpoint_reload_resume(plugin: Plugin, tmp_path: Path) -> None:
     assert_same(dict(reloaded.state_dict()), {name: saved["state_dict"][name] for name in reloaded.state_dict()})
     assert_same(evaluation("validate", write(tmp_path, config), whole), rows.splitlines()[-1].split(","))
 
-    cut = tmp_path / "cut"
-    cut.mkdir()
-    shorter = copy.deepcopy(config)
-    shorter["trainer"] |= {"max_steps": 2, "default_root_dir": str(cut)}
-    assert run.main(["fit", "--config", write(tmp_path, shorter)]) == 0
+    assert_resumed_equals(whole, config, tmp_path / "cut")
+
+
+def assert_resumed_equals(whole: Path, config: dict[str, Any], parent: Path) -> None:
+    """A run that is cut off after half of its steps and resumed ends as the whole one did."""
+    parent.mkdir()
     longer = copy.deepcopy(config)
-    longer["trainer"]["default_root_dir"] = str(cut)
-    assert run.main(["fit", "--config", write(tmp_path, longer), "--ckpt_path=last"]) == 0
-    (resumed,) = (cut / "driven").iterdir()
-    assert (resumed / "metrics.csv").read_text() == rows
-    assert_same(load(resumed), saved)
+    longer["trainer"]["default_root_dir"] = str(parent)
+    shorter = copy.deepcopy(longer)
+    shorter["trainer"]["max_steps"] = STEPS // 2
+    assert run.main(["fit", "--config", write(parent, shorter)]) == 0
+    assert run.main(["fit", "--config", write(parent, longer), "--ckpt_path=last"]) == 0
+    (resumed,) = (parent / "driven").iterdir()
+    assert (resumed / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
+    assert_same(load(resumed), load(whole))
+
+
+@pytest.mark.slow
+def test_resume_with_accumulated_gradients(plugin: Plugin, tmp_path: Path) -> None:
+    config, accumulated = config_of(plugin), {"accumulate_grad_batches": 2}
+    if "accumulate_grad_batches" in inspect.signature(plugin.load()).parameters:
+        config["model"]["init_args"] = accumulated
+    else:
+        config["trainer"] |= accumulated
+    assert run.main(["fit", "--config", write(tmp_path, config)]) == 0
+    assert_resumed_equals(only_run(tmp_path), config, tmp_path / "cut")
 
 
 def test_checkpoint_of_a_module_built_in_python(plugin: Plugin, tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""The smallest module and data with everything that makes a resume inexact: dropout, noise, shuffling, momentum."""
+"""The smallest module and data with everything that makes a resume inexact: dropout, noise, shuffling, momentum.
+
+And a discriminator that mixes samples.
+"""
 
 import time
 
@@ -47,6 +50,18 @@ class ToyModule(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), self.hparams["lr"])
+
+
+class MixingDiscriminator(nn.Module):
+    """Scores (B,) of points (B, 2) that depend on the other points of the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.score = nn.BatchNorm1d(2), nn.Linear(2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 2) to (B,)."""
+        return self.score(self.norm(x)).squeeze(1)
 
 
 class ToyData(LightningDataModule):

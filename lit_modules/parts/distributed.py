@@ -92,8 +92,9 @@ def own_rows(x: Tensor) -> Tensor:
 def broadcast_buffers(module: nn.Module) -> None:
     """Give every rank the floating-point buffers of rank 0 (batch norm's running statistics).
 
-    DDP does so before each forward pass, but not in manual optimization: Lightning switches its gradient
-    synchronization off around ``training_step`` and the buffers' goes with it.
+    DDP does so before each training step, too late for what looks at a step's end (averaged weights, evaluation),
+    and not at all in manual optimization: Lightning switches its gradient synchronization off around
+    ``training_step`` and the buffers' goes with it.
     """
     _, world_size = rank_and_world_size()
     buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point()]

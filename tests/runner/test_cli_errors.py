@@ -166,9 +166,18 @@ def test_checkpoint_of_another_size(capsys: pytest.CaptureFixture[str]) -> None:
     assert "width=3 there, 5 here" in message
 
 
-def test_optimizer_for_a_manual_module(capsys: pytest.CaptureFixture[str]) -> None:
-    message = error_of(capsys, "fit", "--model=RelativisticGAN", "--data=ImageDataModule", "--optimizer=Adam")
-    assert "RelativisticGAN steps its own optimizers" in message
+@pytest.mark.parametrize("gan", ["RelativisticGAN", "SingleLossGAN"])
+def test_optimizer_for_a_module_that_makes_its_own(capsys: pytest.CaptureFixture[str], gan: str) -> None:
+    message = error_of(capsys, "fit", f"--model={gan}", "--data=ImageDataModule", "--optimizer=Adam")
+    assert f"{gan} makes its own optimizer: set --model.optimizer, not --optimizer." in message
+
+
+def test_discriminator_that_the_mode_cannot_take(capsys: pytest.CaptureFixture[str]) -> None:
+    gan = ["--model=SingleLossGAN", "--model.latent_dim=2", "--model.network=points", "--data=PointsDataModule"]
+    discriminator = ["--model.discriminator=tests.toys.MixingDiscriminator", "--trainer.limit_val_batches=0"]
+    message = error_of(capsys, "fit", *gan, *discriminator, "--trainer.max_steps=1", "--trainer.logger=false")
+    assert message.startswith("error: mode='one_pass' needs a discriminator that scores each sample by itself")
+    assert "in norm (BatchNorm1d) the other samples" in message
 
 
 def test_trainer_settings_that_a_manual_module_has_itself(capsys: pytest.CaptureFixture[str]) -> None:
