@@ -20,11 +20,11 @@ Expect:     the loss is train/d_loss in value, whatever G does: read train/g_los
             between 1 and 2 means a fair game, near 0 that D is far ahead.
 """
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
@@ -218,10 +218,9 @@ class SingleLossGAN(GANModule):
         """One optimizer with two parameter groups, D and G, and a scheduler that steps with it."""
         hp = self.hparams
         if hp["generator_weight"] != 1 and optimizers.ignores_gradient_scale(hp["optimizer"], self._optimizer_args):
-            warnings.warn(
+            rank_zero_warn(
                 f"generator_weight={hp['generator_weight']} does nothing with {hp['optimizer']}, which moves"
-                " parameters equally far whatever the scale of their gradients: set generator_lr instead",
-                stacklevel=2,
+                " parameters equally far whatever the scale of their gradients: set generator_lr instead"
             )
         networks = {
             "discriminator": (self.discriminator, hp["discriminator_lr"]),
