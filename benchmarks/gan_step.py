@@ -14,6 +14,9 @@ where D gets gradients that nobody uses. What it prints each step is left out.
 Peak memory is the growth of resident memory from just before the first step to the peak of 3 steps: optimizer states,
 gradients, activations. On a CPU each contestant has a process of its own for it (Linux only).
 
+Page faults are those without disk access, for each 4 KiB that the process gets from the kernel: memory that glibc gave
+back after one step and needs again in the next.
+
 Writes docs/results/gan_step.md and .csv (gan_step_cuda on a GPU). About 15 minutes on two cores; `--quick` shows in
 about two minutes that everything works, and its numbers mean nothing.
 """
@@ -25,6 +28,7 @@ import datetime
 import gc
 import itertools
 import logging
+import resource
 import subprocess
 import sys
 import time
@@ -38,7 +42,7 @@ from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.gan_step_contestants import CHANNELS, CONTESTANTS, Contestant, Loader, Setting
-from benchmarks.gan_step_report import BATCH_SIZE, Result, write_report
+from benchmarks.gan_step_report import BATCH_SIZE, Costs, Result, write_report
 from benchmarks.reporting import machine
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,34 +55,35 @@ PROC = Path("/proc/self")
 # ---- Time ----
 
 
-def seconds_per_step(contestant: Contestant, loader: Loader, device: torch.device) -> float:
-    """Train on all batches of the loader; the first one is not timed."""
+def cost_per_step(contestant: Contestant, loader: Loader, device: torch.device) -> tuple[float, float]:
+    """(seconds, page faults) a step of training on all batches of the loader but the first, which warms up."""
     gc.collect()  # A Trainer leaves cycles behind, which no other contestant's time should hold.
     first, last = 1, len(loader)
-    clock: dict[int, float] = {}
+    clock: dict[int, tuple[float, int]] = {}
 
     def tell(step: int) -> None:
         if step in (first, last):
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            clock[step] = time.perf_counter()
+            clock[step] = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
     contestant.train(loader, tell)
-    return (clock[last] - clock[first]) / (last - first)
+    seconds, faults = (end - begin for begin, end in zip(clock[first], clock[last], strict=True))
+    return seconds / (last - first), faults / (last - first)
 
 
-def contest(setting: Setting, rounds: int, steps: int, advance: Callable[[], object]) -> dict[str, list[float]]:
-    """By contestant, seconds a step in each round, after a round that warms up."""
+def contest(setting: Setting, rounds: int, steps: int, advance: Callable[[], object]) -> Costs:
+    """By contestant, (seconds, page faults) a step in each round, after a round that warms up."""
     contestants = {name: build(setting) for name, build in CONTESTANTS.items()}
     loader = setting.loader(1 + steps)
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    costs: Costs = {name: [] for name in contestants}
     for number in range(rounds + 1):
         for name, contestant in contestants.items():
-            taken = seconds_per_step(contestant, loader, setting.device)
+            cost = cost_per_step(contestant, loader, setting.device)
             if number > 0:
-                seconds[name].append(taken)
+                costs[name].append(cost)
             advance()
-    return seconds
+    return costs
 
 
 # ---- Memory ----
@@ -149,8 +154,8 @@ def measure(setting: Setting, rounds: int, steps: int, progress: Progress) -> Re
         memory[name] = memory_of(setting, name)
         progress.advance(bar)
     progress.update(bar, description=f"{words}: time")
-    seconds = contest(setting, rounds, steps, lambda: progress.advance(bar))
-    return Result(setting.size, CHANNELS[setting.size], setting.loss, seconds, memory)
+    costs = contest(setting, rounds, steps, lambda: progress.advance(bar))
+    return Result(setting.size, CHANNELS[setting.size], setting.loss, costs, memory)
 
 
 def settings_of(args: argparse.Namespace) -> list[Setting]:

@@ -14,7 +14,9 @@ TUTORIAL = "tutorial"
 ARTICLE = "SingleLossGAN, article"
 ONE_PASS = "SingleLossGAN, one_pass"
 BARE_ONE_PASS = "one pass, bare loop"
-HEADINGS = ["contestant", "s a step", "images/s", "times the tutorial", "peak memory, MiB"]
+HEADINGS = ["contestant", "s a step", "images/s", "times the tutorial", "peak memory, MiB", "page faults a step"]
+# By contestant, (seconds, page faults) a step in each round; rounds in the same order for all.
+Costs = dict[str, list[tuple[float, float]]]
 TARGET_SIZE = 64
 # How many times the tutorial's loop. "No slower" allows for what two digits round away.
 TARGETS = {"sgan": {ONE_PASS: 1.25, ARTICLE: 0.995}, "rsgan": {ONE_PASS: 1.5, ARTICLE: 0.995}}
@@ -29,23 +31,31 @@ class Result:
         size: side of the images in pixels.
         channels: of the images.
         loss: name of the loss.
-        seconds: by contestant, seconds a step in each round; rounds in the same order for all.
+        costs: of each contestant in each round.
         memory: by contestant, peak memory in MiB; None where it can't be measured.
     """
 
     size: int
     channels: int
     loss: str
-    seconds: dict[str, list[float]]
+    costs: Costs
     memory: dict[str, float | None]
+
+    def seconds(self, contestant: str) -> list[float]:
+        """Seconds a step in each round."""
+        return [seconds for seconds, _ in self.costs[contestant]]
+
+    def page_faults(self, contestant: str) -> float:
+        """Page faults a step, the median over rounds."""
+        return median(faults for _, faults in self.costs[contestant])
 
     def times_the_tutorial(self, contestant: str) -> float:
         """The median over rounds of how many times faster than the tutorial's loop."""
-        return _median_ratio(self.seconds[TUTORIAL], self.seconds[contestant])
+        return _median_ratio(self.seconds(TUTORIAL), self.seconds(contestant))
 
     def overhead(self) -> float:
         """What Lightning adds to a step with one pass, in percent: the median over rounds."""
-        return 100 * (_median_ratio(self.seconds[ONE_PASS], self.seconds[BARE_ONE_PASS]) - 1)
+        return 100 * (_median_ratio(self.seconds(ONE_PASS), self.seconds(BARE_ONE_PASS)) - 1)
 
     def title(self) -> str:
         """Size and loss in words."""
@@ -81,8 +91,8 @@ def write_report(out: Path, name: str, results: Sequence[Result], origin: Sequen
 def table(result: Result) -> str:
     """Medians over rounds of each contestant, and its peak memory."""
     lines = []
-    for contestant, seconds in result.seconds.items():
-        memory = result.memory[contestant]
+    for contestant in result.costs:
+        memory, seconds = result.memory[contestant], result.seconds(contestant)
         lines.append(
             [
                 contestant,
@@ -90,6 +100,7 @@ def table(result: Result) -> str:
                 f"{BATCH_SIZE / median(seconds):,.1f}",
                 f"{result.times_the_tutorial(contestant):.2f}",
                 "-" if memory is None else f"{memory:,.0f}",
+                f"{result.page_faults(contestant):,.0f}",
             ]
         )
     return markdown_table(HEADINGS, lines)
@@ -119,9 +130,11 @@ def single_times(result: Result) -> list[dict[str, object]]:
     """A row for each contestant and round."""
     setting = {"size": result.size, "channels": result.channels, "loss": result.loss}
     return [
-        setting | {"contestant": contestant, "round": number, "seconds_per_step": round(taken, 6)}
-        for contestant, seconds in result.seconds.items()
-        for number, taken in enumerate(seconds, 1)
+        setting
+        | {"contestant": contestant, "round": number, "seconds_per_step": round(seconds, 6)}
+        | {"page_faults_per_step": round(faults)}
+        for contestant, costs in result.costs.items()
+        for number, (seconds, faults) in enumerate(costs, 1)
     ]
 
 

@@ -200,7 +200,21 @@ def test_the_clock_runs_from_the_end_of_the_first_step_to_that_of_the_last(monke
 
     monkeypatch.setattr(benchmark.time, "perf_counter", lambda: now[0])
     loader = _small().loader(4)
-    assert benchmark.seconds_per_step(_pretended(train), loader, torch.device("cpu")) == (4 + 6 + 8) / 3
+    seconds, faults = benchmark.cost_per_step(_pretended(train), loader, torch.device("cpu"))
+    assert seconds == (4 + 6 + 8) / 3
+    assert faults >= 0
+
+
+@on_linux
+def test_page_faults_of_fresh_memory_are_counted() -> None:
+    def train(loader: Loader, tell: Tell) -> None:
+        for step, _ in enumerate(loader, 1):
+            _touch(100)
+            tell(step)
+
+    _, faults = benchmark.cost_per_step(_pretended(train), _small().loader(3), torch.device("cpu"))
+    # 100 MiB in pages of 4 KiB, or in huge ones of 2 MiB.
+    assert 50 <= faults < 1.1 * 100 * 256
 
 
 def test_a_contest_keeps_the_rounds_after_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,15 +222,15 @@ def test_a_contest_keeps_the_rounds_after_the_first(monkeypatch: pytest.MonkeyPa
     pretended = {name: lambda setting, name=name: _pretended(lambda *_: visited.append(name)) for name in ("a", "b")}
     monkeypatch.setattr(benchmark, "CONTESTANTS", pretended)
 
-    def pretended_seconds(contestant: Contestant, loader: Loader, device: torch.device) -> float:
+    def pretended_cost(contestant: Contestant, loader: Loader, device: torch.device) -> tuple[float, float]:
         contestant.train(loader, _nothing)
-        return float(len(visited) * len(loader))
+        return float(len(visited) * len(loader)), 7.0
 
-    monkeypatch.setattr(benchmark, "seconds_per_step", pretended_seconds)
+    monkeypatch.setattr(benchmark, "cost_per_step", pretended_cost)
     advanced: list[None] = []
-    seconds = benchmark.contest(_small(), 2, 3, lambda: advanced.append(None))
+    costs = benchmark.contest(_small(), 2, 3, lambda: advanced.append(None))
     assert visited == ["a", "b"] * 3
-    assert seconds == {"a": [12.0, 20.0], "b": [16.0, 24.0]}
+    assert costs == {"a": [(12.0, 7.0), (20.0, 7.0)], "b": [(16.0, 7.0), (24.0, 7.0)]}
     assert len(advanced) == 6
 
 

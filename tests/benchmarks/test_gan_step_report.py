@@ -22,7 +22,8 @@ from benchmarks.reporting import read_rows
 def _result(tutorial: list[float], article: list[float], single: list[float], bare: list[float], **of: Any) -> Result:
     seconds = {TUTORIAL: tutorial, ARTICLE: article, ONE_PASS: single, BARE_ONE_PASS: bare}
     memory = {TUTORIAL: 1234.5, ARTICLE: 10.0, ONE_PASS: None, BARE_ONE_PASS: 9.6}
-    return Result(**{"size": 64, "channels": 3, "loss": "sgan", "seconds": seconds, "memory": memory} | of)
+    costs = {name: [(taken, 1000.0 * taken) for taken in times] for name, times in seconds.items()}
+    return Result(**{"size": 64, "channels": 3, "loss": "sgan", "costs": costs, "memory": memory} | of)
 
 
 def test_ratios_are_medians_over_rounds() -> None:
@@ -31,10 +32,10 @@ def test_ratios_are_medians_over_rounds() -> None:
     assert result.times_the_tutorial(ONE_PASS) == 3.0
     assert result.overhead() == pytest.approx(25.0)
     assert table(result).splitlines()[2:] == [
-        "| tutorial | 2.0000 | 32.0 | 1.00 | 1,234 |",
-        "| SingleLossGAN, article | 1.0000 | 64.0 | 2.00 | 10 |",
-        "| SingleLossGAN, one_pass | 2.0000 | 32.0 | 3.00 | - |",
-        "| one pass, bare loop | 1.6000 | 40.0 | 3.00 | 10 |",
+        "| tutorial | 2.0000 | 32.0 | 1.00 | 1,234 | 2,000 |",
+        "| SingleLossGAN, article | 1.0000 | 64.0 | 2.00 | 10 | 1,000 |",
+        "| SingleLossGAN, one_pass | 2.0000 | 32.0 | 3.00 | - | 2,000 |",
+        "| one pass, bare loop | 1.6000 | 40.0 | 3.00 | 10 | 1,600 |",
     ]
     assert (
         overhead_line(result) == "Lightning's overhead (SingleLossGAN, one_pass, against one pass, bare loop): 25.00 %."
@@ -70,4 +71,5 @@ def test_the_report_replaces_an_earlier_one(tmp_path: Path) -> None:
     rows = read_rows(tmp_path / "new" / "gan_step.csv")
     assert [(row["loss"], row["contestant"]) for row in rows[3:5]] == [("sgan", BARE_ONE_PASS), ("rsgan", TUTORIAL)]
     assert [row["seconds_per_step"] for row in rows[:2]] == ["2.0", "2.0"]
+    assert [row["page_faults_per_step"] for row in rows[:2]] == ["2000", "2000"]
     assert len(rows) == 8
