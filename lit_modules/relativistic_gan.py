@@ -133,7 +133,7 @@ class RelativisticGAN(GANModule):
         self._window: list[Tensor] = []
 
     def _check_arguments(self) -> None:
-        self.check_at_least_one("discriminator_steps", "generator_steps", "accumulate_grad_batches", "latent_dim")
+        self.check_arguments("discriminator_steps", "generator_steps", "accumulate_grad_batches")
         clip = self.hparams["gradient_clip_val"]
         if clip is not None and clip <= 0:
             raise ValueError(f"gradient_clip_val={clip} must be positive, or null for no clipping")
@@ -231,13 +231,9 @@ class RelativisticGAN(GANModule):
     def configure_optimizers(self) -> Any:
         """Optimizers (and schedulers, one step of each a training step) of D and of G, in this order."""
         hp = self.hparams
-        networks = {
-            "discriminator": (self.discriminator, hp["discriminator_lr"]),
-            "generator": (self.generator, hp["generator_lr"]),
-        }
         built = [
             optimizers.build_optimizer({name: network}, hp["optimizer"], self._optimizer_args)
-            for name, network in networks.items()
+            for name, network in self.networks_and_rates().items()
         ]
         if hp["lr_schedule"] == "constant" and not hp["warmup_steps"]:
             return built

@@ -135,7 +135,7 @@ class SingleLossGAN(GANModule):
         self._logged: list[dict[str, Tensor]] = []
 
     def _check_arguments(self) -> None:
-        self.check_at_least_one("latent_dim")
+        self.check_arguments()
         check_name("mode", self.hparams["mode"], FORMS)
         check_name("gradient_clip_scope", self.hparams["gradient_clip_scope"], CLIPPING)
         if self.hparams["generator_weight"] <= 0:
@@ -222,11 +222,7 @@ class SingleLossGAN(GANModule):
                 f"generator_weight={hp['generator_weight']} does nothing with {hp['optimizer']}, which moves"
                 " parameters equally far whatever the scale of their gradients: set generator_lr instead"
             )
-        networks = {
-            "discriminator": (self.discriminator, hp["discriminator_lr"]),
-            "generator": (self.generator, hp["generator_lr"]),
-        }
-        optimizer = optimizers.build_optimizer(networks, hp["optimizer"], self._optimizer_args)
+        optimizer = optimizers.build_optimizer(self.networks_and_rates(), hp["optimizer"], self._optimizer_args)
         if hp["lr_schedule"] == "constant" and not hp["warmup_steps"]:
             return optimizer
         total = self.trainer.estimated_stepping_batches

@@ -48,8 +48,8 @@ class GANModule(LightningModule):
 
     Batches are ``(samples, labels)`` or samples alone; labels are not used. A subclass saves its
     hyper-parameters, which include all arguments of :func:`default_networks` and ``spectral_norm``,
-    ``power_iterations``, ``channels_last``, ``compile``, ``lr_schedule`` and ``warmup_steps``; then it calls
-    ``check_at_least_one`` and ``set_networks``.
+    ``power_iterations``, ``channels_last``, ``compile``, ``discriminator_lr``, ``generator_lr``,
+    ``lr_schedule`` and ``warmup_steps``; then it calls ``check_arguments`` and ``set_networks``.
     """
 
     generator: nn.Module
@@ -61,9 +61,13 @@ class GANModule(LightningModule):
 
     # ---- Building ----
 
-    def check_at_least_one(self, *names: str) -> None:
-        """Raise a ValueError for one of these hyper-parameters below 1, and for a bad schedule."""
-        for name in names:
+    def check_arguments(self, *counts: str) -> None:
+        """Check what all GANs have, and that the hyper-parameters ``counts`` are at least 1.
+
+        Raises:
+            ValueError: one is not, naming it.
+        """
+        for name in ("latent_dim", *counts):
             if self.hparams[name] < 1:
                 raise ValueError(f"{name}={self.hparams[name]} must be at least 1")
         if self.hparams["warmup_steps"] < 0:
@@ -83,6 +87,13 @@ class GANModule(LightningModule):
         if hp["channels_last"]:
             self.generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             self.discriminator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def networks_and_rates(self) -> dict[str, tuple[nn.Module, float]]:
+        """By name, each network and its learning rate."""
+        return {
+            "discriminator": (self.discriminator, self.hparams["discriminator_lr"]),
+            "generator": (self.generator, self.hparams["generator_lr"]),
+        }
 
     def setup(self, stage: str) -> None:
         """Compile the networks if asked to."""

@@ -17,19 +17,9 @@ from torch import Tensor, nn
 from lit_modules import RelativisticGAN
 from lit_modules.parts.adversarial import LOSSES
 from lit_modules.parts.networks import PointDiscriminator, PointGenerator
+from tests.lit_modules.training import fitted, parameters_differ_by
 
 POINTS: dict[str, Any] = {"network": "points", "latent_dim": 2, "width": 8}
-
-
-def fitted(trainer: Any, loader: Any, model: RelativisticGAN, **kwargs: Any) -> dict[str, Tensor]:
-    """The state dict after training."""
-    trainer(**({"max_steps": 3} | kwargs)).fit(model, loader)
-    assert all(v.isfinite().all() for v in model.state_dict().values())
-    return model.state_dict()
-
-
-def parameters_differ_by(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
-    return max((a[k] - b[k]).abs().max().item() for k in a)
 
 
 # ---- It trains, whatever is chosen ----

@@ -18,20 +18,10 @@ from lit_modules.parts import noise
 from lit_modules.parts.adversarial import LOSSES, adversarial_loss
 from lit_modules.parts.networks import PointDiscriminator, PointGenerator
 from lit_modules.parts.single_loss import FORMS
+from tests.lit_modules.training import fitted, parameters_differ_by
 
 POINTS: dict[str, Any] = {"network": "points", "latent_dim": 2, "width": 8}
 SGD: dict[str, Any] = POINTS | {"optimizer": "SGD", "discriminator_lr": 0.1, "generator_lr": 0.2}
-
-
-def fitted(trainer: Any, loader: Any, model: SingleLossGAN, **kwargs: Any) -> dict[str, Tensor]:
-    """The state dict after training."""
-    trainer(**({"max_steps": 3} | kwargs)).fit(model, loader)
-    assert all(v.isfinite().all() for v in model.state_dict().values())
-    return model.state_dict()
-
-
-def parameters_differ_by(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
-    return max((a[k] - b[k]).abs().max().item() for k in a)
 
 
 # ---- It trains, whatever is chosen ----
