@@ -157,7 +157,7 @@ class SingleLossGAN(GANModule):
         if self.penalties.due(self.trainer.global_step):
             # The weights that the scores came from: another power iteration would change them.
             with cached_weights(self.discriminator, iterate=False):
-                penalty = self.penalties(self.discriminator.forward, x_r, x_f.detach(), epsilon)
+                penalty = self.penalties(self.discriminator.forward, x_r, x_f, epsilon)
             loss = loss + self.penalties.interval * penalty
             logged["train/penalty"] = penalty.detach()
         self._log(logged, batch_idx)

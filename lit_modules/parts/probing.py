@@ -72,7 +72,7 @@ Outputs = list[tuple[str, Tensor]]
 def _outputs(network: nn.Module, inputs: Tensor, of_layers: bool = False, *, repeat: bool = True) -> Outputs:
     """(name, output) of all layers that were called, in the order in which they ended, the network itself last.
 
-    ``repeat``: start from the same random numbers and leave the buffers as they were.
+    ``repeat``: leave the random state and the buffers as they were, so that the next pass starts from them too.
     """
     found: Outputs = []
 
@@ -87,8 +87,6 @@ def _outputs(network: nn.Module, inputs: Tensor, of_layers: bool = False, *, rep
     ]
     try:
         with _left_as_it_was(network) if repeat else nullcontext():
-            if repeat:
-                torch.manual_seed(0)
             # forward and not a call: the compiled one would be compiled anew for this batch.
             output = network.forward(inputs)
             if not isinstance(output, Tensor) or output.numel() % len(inputs):

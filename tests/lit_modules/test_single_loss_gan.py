@@ -130,6 +130,19 @@ def test_penalties_move_the_discriminator_only(trainer: Any, batches: Any, point
         assert parameters_differ_by(*generators) < 1e-6
 
 
+@pytest.mark.parametrize("mode", FORMS)
+def test_penalties_use_the_weights_of_the_scores(trainer: Any, batches: Any, points: Tensor, mode: str) -> None:
+    """The spectral norm iterates once a step, with a penalty as without."""
+    free = SingleLossGAN(**SGD, mode=mode, spectral_norm=True)
+    bound = SingleLossGAN(**SGD, mode=mode, spectral_norm=True, r1_weight=1.0)
+    bound.load_state_dict(free.state_dict())
+    for model in (free, bound):
+        fitted(trainer, batches(points, 16), model, max_steps=1)
+    vectors = [dict(model.discriminator.named_buffers()) for model in (free, bound)]
+    assert len(vectors[0]) == 8
+    assert parameters_differ_by(*vectors) == 0
+
+
 # ---- Automatic optimization ----
 
 
