@@ -32,26 +32,26 @@ class _SumOverRanks(Function):
         return _SumOverRanks.apply(grads[0])
 
 
-def global_batch(scores: Tensor) -> Tensor:
-    """Every rank's scores, in the order of the ranks, differentiable on all of them.
+def global_batch(rows: Tensor) -> Tensor:
+    """Every rank's rows (scores, codes), in the order of the ranks, differentiable on all of them.
 
-    Let rank r's loss be a mean over its own samples that also reads the other ranks' scores. The backward
-    pass adds up what all ranks' losses owe to this rank's scores, and DDP then averages the parameters'
+    Let rank r's loss be a mean over its own samples that also reads the other ranks' rows. The backward
+    pass adds up what all ranks' losses owe to this rank's rows, and DDP then averages the parameters'
     gradients over ranks: together, the gradient of the loss over the global batch.
 
     Args:
-        scores: shape (n,), with the same n on every rank.
+        rows: shape (n, ...), with the same n on every rank.
 
     Returns:
-        Shape (ranks * n,).
+        Shape (ranks * n, ...).
     """
     rank, world_size = rank_and_world_size()
     if world_size == 1:
-        return scores
-    n = scores.shape[0]
+        return rows
+    n = rows.shape[0]
     # A sum of disjoint parts is a gather, and all-reduce is the one collective that every backend has.
-    padded = nn.functional.pad(scores, (rank * n, (world_size - 1 - rank) * n))
-    return _SumOverRanks.apply(padded)
+    before_and_after = rank * n, (world_size - 1 - rank) * n
+    return _SumOverRanks.apply(nn.functional.pad(rows, (*[0, 0] * (rows.dim() - 1), *before_and_after)))
 
 
 @torch.no_grad()
