@@ -1,4 +1,4 @@
-"""Train GANs on two CPU processes; saves the parameters of each rank. Run by test_distributed.py.
+"""Train modules on two CPU processes; saves the parameters of each rank. Run by test_distributed.py.
 
 Usage: python tests/lit_modules/two_processes.py FOLDER DEVICES
 """
@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from lit_modules import RelativisticGAN, SingleLossGAN
+from lit_modules import EntropicAutoencoder, RelativisticGAN, SingleLossGAN
 
 POINTS: dict[str, Any] = {
     "network": "points",
@@ -41,7 +41,15 @@ SINGLE_LOSS: dict[str, dict[str, Any]] = {
     "functional": POINTS | {"mode": "functional", "loss": "rsgan", "pairing": "all", "optimizer": "SGD"},
     "one_pass_images": {"width": 4, "image_size": 8},
 }
-CASES = ALTERNATING | SINGLE_LOSS
+IMAGES: dict[str, Any] = {"image_size": 8, "latent_dim": 3, "network": "dense"}
+AUTOENCODERS: dict[str, dict[str, Any]] = {
+    # Neighbors, the codes' batch norm and pairs of samples are global, and so is the noise.
+    "entropy": IMAGES | {"regularizer": "entropy", "nearest_k": 2, "optimizer": "SGD"},
+    "kl": IMAGES | {"regularizer": "kl", "optimizer": "SGD"},
+    "mmd": IMAGES | {"regularizer": "mmd", "code_norm": True, "regularizer_weight": 10.0, "optimizer": "SGD"},
+    "entropy_images": {"width": 4, "image_size": 8},
+}
+CASES = ALTERNATING | SINGLE_LOSS | AUTOENCODERS
 
 
 class Shard:
@@ -59,10 +67,12 @@ class Shard:
 
 def train(case: str, devices: int, folder: Path) -> None:
     torch.manual_seed(0)
-    single = case in SINGLE_LOSS
-    model = SingleLossGAN(**CASES[case]) if single else RelativisticGAN(**CASES[case])
-    samples = torch.rand(96, 1, 8, 8) if case.endswith("images") else torch.randn(96, 2)
-    several = "ddp" if single else "ddp_find_unused_parameters_true"
+    kinds = {RelativisticGAN: ALTERNATING, SingleLossGAN: SINGLE_LOSS, EntropicAutoencoder: AUTOENCODERS}
+    module = next(kind for kind, cases in kinds.items() if case in cases)
+    model = module(**CASES[case])
+    images = case.endswith("images") or case in AUTOENCODERS
+    samples = torch.rand(96, 1, 8, 8) if images else torch.randn(96, 2)
+    several = "ddp_find_unused_parameters_true" if module is RelativisticGAN else "ddp"
     trainer = Trainer(
         accelerator="cpu",
         devices=devices,

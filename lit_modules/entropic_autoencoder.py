@@ -1,0 +1,272 @@
+"""Article 7: EAE, autoencoder + batch norm + maximum entropy = generative model (Scientific Spaces, 2020-04-20).
+
+Of all densities with mean 0 and variance 1 the normal one has the largest entropy. So normalize an autoencoder's
+codes by batch norm N without scale and shift, and maximize their entropy H:
+
+    L = E |x - D(N(E(x)))|^2 - lambda H(Z),        and generate with D(z), z ~ N(0, I)
+
+H is estimated from distances to nearest neighbors in the batch (``parts.entropy``). There is no noise in training,
+and so no posterior collapse. The squared error is summed over an image's pixels and H is in nats: only with both fixed
+does lambda mean anything.
+
+The baselines are the same module with another ``regularizer``, so that only what differs differs: a plain
+autoencoder (with ``code_norm``, the article's batch norm alone), a VAE and a WAE-MMD.
+
+Run it:     python run.py fit --config configs/entropic_autoencoder.yaml
+Expect:     train/entropy rising towards that of N(0, I) as the estimator sees it: for 16 dimensions 22.7 + 0.5 or so
+
+Source: the article; Ghose, Rashwan and Poupart, "Batch norm with entropic regularization turns deterministic
+autoencoders into generative models", UAI 2020.
+"""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from lit_modules.parts import noise, optimizers
+from lit_modules.parts.adversarial import check_name
+from lit_modules.parts.coders import default_coders
+from lit_modules.parts.codes import CodeNorm, kl_to_normal, mmd_to_normal
+from lit_modules.parts.distributed import broadcast_buffers, mean_over_ranks
+from lit_modules.parts.entropy import knn_entropy
+
+REGULARIZERS = ("entropy", "none", "kl", "mmd")
+
+
+class EntropicAutoencoder(LightningModule):
+    """An autoencoder of images whose codes are made to look like N(0, I).
+
+    Args:
+        image_size: side of the images in pixels, a multiple of 4.
+        channels: 1 for grey, 3 for color.
+        latent_dim: dimensions d of the code.
+        network: "convolutional" or "dense".
+        width: channels of the largest maps of convolutional networks.
+        regularizer: "entropy" (EAE), "none" (autoencoder), "kl" (VAE), "mmd" (WAE-MMD).
+        regularizer_weight: lambda; for VAE the beta of its KL divergence.
+        regularizer_warmup_steps: steps in which lambda rises linearly from 0.
+        nearest_k: which neighbor the entropy is estimated from.
+        code_norm: batch norm without scale and shift on the codes; by default for "entropy" alone.
+        optimizer: class path of the optimizer.
+        optimizer_args: its further arguments.
+        learning_rate: of both networks.
+        betas: of Adam and its kin; other optimizers don't get it.
+        lr_schedule: "constant", or "linear" or "cosine" falling to 0 at the run's end.
+        warmup_steps: steps in which the learning rate rises linearly first.
+        compile: torch.compile both networks.
+        encoder: a network of your own, images (B, C, H, W) to (B, d), for "kl" to (B, 2 d): mean and log variance.
+        decoder: a network of your own, codes (B, d) to images. Networks passed from Python are not saved as
+            hyper-parameters: pass them to ``load_from_checkpoint`` again.
+
+    Raises:
+        ValueError: an unknown name or an impossible value, naming it and the nearest right one.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 28,
+        channels: int = 1,
+        latent_dim: int = 16,
+        network: str = "convolutional",
+        width: int = 24,
+        regularizer: str = "entropy",
+        regularizer_weight: float = 1.0,
+        regularizer_warmup_steps: int = 0,
+        nearest_k: int = 1,
+        code_norm: bool | None = None,
+        optimizer: str = "torch.optim.Adam",
+        optimizer_args: dict[str, Any] | None = None,
+        learning_rate: float = 1e-3,
+        betas: Sequence[float] = (0.9, 0.999),
+        lr_schedule: str = "constant",
+        warmup_steps: int = 0,
+        compile: bool = False,
+        encoder: nn.Module | None = None,
+        decoder: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        betas = [float(beta) for beta in betas]
+        self.save_hyperparameters(ignore=["encoder", "decoder"])
+        if "_instantiator" in self.hparams:
+            # Built by LightningCLI: the arguments at hand are plain descriptions, from which it rebuilds
+            # networks.
+            self.save_hyperparameters()
+        self._check_arguments()
+        self._optimizer_args = optimizers.optimizer_arguments(optimizer, betas, optimizer_args or {})
+        if encoder is None or decoder is None:
+            outputs = 2 * latent_dim if regularizer == "kl" else latent_dim
+            sizes = {"image_size": image_size, "channels": channels, "latent_dim": latent_dim, "width": width}
+            default = default_coders(network, **sizes, outputs=outputs)
+            encoder, decoder = encoder or default[0], decoder or default[1]
+        self.encoder, self.decoder = encoder, decoder
+        normed = regularizer == "entropy" if code_norm is None else code_norm
+        self.code_norm = CodeNorm(latent_dim) if normed else nn.Identity()
+
+    def _check_arguments(self) -> None:
+        hp = self.hparams
+        check_name("regularizer", hp["regularizer"], REGULARIZERS)
+        check_name("lr_schedule", hp["lr_schedule"], optimizers.SCHEDULES)
+        for name in ("latent_dim", "nearest_k"):
+            if hp[name] < 1:
+                raise ValueError(f"{name}={hp[name]} must be at least 1")
+        for name in ("regularizer_weight", "regularizer_warmup_steps", "warmup_steps"):
+            if hp[name] < 0:
+                raise ValueError(f"{name}={hp[name]} must not be negative")
+        if hp["regularizer"] == "entropy" and hp["code_norm"] is False:
+            raise ValueError("code_norm=False with regularizer='entropy': without it the entropy has no maximum")
+        if hp["regularizer"] == "kl" and hp["code_norm"]:
+            raise ValueError("code_norm=True with regularizer='kl': a VAE's codes are kept near N(0, I) by its KL term")
+
+    # ---- One training step ----
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """|x - D(z)|^2 per image + lambda R(z) (scalar) of a batch: images (B, C, H, W), labels."""
+        x = self.images(batch)
+        z, regularization = self._regularized_codes(x)
+        reconstruction = self._squared_error(self.decoder(z), x).mean()
+        loss = reconstruction + self._weight() * regularization
+        logged = {"loss": loss, "reconstruction": reconstruction}
+        if self.hparams["regularizer"] == "entropy":
+            logged["entropy"] = -regularization
+        elif self.hparams["regularizer"] != "none":
+            logged[self.hparams["regularizer"]] = regularization
+        means = mean_over_ranks(torch.stack([value.detach().float() for value in logged.values()]))
+        for name, value in zip(logged, means, strict=True):
+            self.log(f"train/{name}", value, on_step=True, on_epoch=False, prog_bar=name != "loss")
+        return loss
+
+    def _regularized_codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes (B, d) as the decoder gets them in training, and R (scalar), which is -H for the entropy."""
+        kind, out = self.hparams["regularizer"], self.encoder(x)
+        if kind == "kl":
+            mean, log_var = (part.float() for part in out.chunk(2, dim=1))
+            z = mean + (log_var / 2).exp() * self._noise(mean)
+            return z.to(out.dtype), kl_to_normal(mean, log_var).mean()
+        z = self.code_norm(out)
+        if kind == "entropy":
+            return z, -knn_entropy(z, self.hparams["nearest_k"])
+        if kind == "mmd":
+            return z, mmd_to_normal(z, self._noise(z))
+        return z, z.new_zeros(())
+
+    def _noise(self, like: Tensor) -> Tensor:
+        """N(0, I) in the shape (B, d), a part of what one process with the whole batch would draw."""
+        number = self.trainer.fit_loop.total_batch_idx
+        (epsilon,) = noise.draw([len(like)], like.shape[1:], step=number, stream="codes", device=like.device)
+        return epsilon.to(like.dtype)
+
+    def _weight(self) -> float:
+        steps = self.hparams["regularizer_warmup_steps"]
+        share = min(1.0, (self.trainer.global_step + 1) / steps) if steps else 1.0
+        return self.hparams["regularizer_weight"] * share
+
+    @staticmethod
+    def _squared_error(images: Tensor, x: Tensor) -> Tensor:
+        """Summed over an image's pixels and channels: (B, C, H, W) to (B,), in float32 at least."""
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        if images.shape != x.shape:
+            raise ValueError(f"the decoder makes {tuple(images.shape)}, the batch holds {tuple(x.shape)}")
+        return (images.to(dtype) - x.to(dtype)).square().flatten(1).sum(dim=1)
+
+    # ---- Codes and images, in evaluation mode ----
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) to their reconstructions."""
+        return self.decoder(self._codes(x))
+
+    def _codes(self, x: Tensor) -> Tensor:
+        out = self.encoder.forward(x)
+        return out.chunk(2, dim=1)[0] if self.hparams["regularizer"] == "kl" else self.code_norm(out)
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """Codes (B, d), float32, of images (B, C, H, W), by running statistics; a VAE's are the means."""
+        return self._evaluated(lambda: self._codes(x.to(self.device, cast(torch.dtype, self.dtype))))
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        """Images (n, C, H, W), float32, of codes (n, d)."""
+        return self._evaluated(lambda: self.decoder.forward(z.to(self.device, cast(torch.dtype, self.dtype))))
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """What becomes of images (B, C, H, W) on the way through the code."""
+        return self.decode(self.encode(x))
+
+    def latents(self, n: int) -> Tensor:
+        """``n`` codes (n, d) from N(0, I), drawn from torch's random state."""
+        return torch.randn(n, self.hparams["latent_dim"], device=self.device)
+
+    def sample(self, n: int) -> Tensor:
+        """``n`` new images (n, C, H, W) from N(0, I)."""
+        return self.decode(self.latents(n))
+
+    def _evaluated(self, compute: Any) -> Tensor:
+        modes = [(part, part.training) for part in self.modules()]
+        self.eval()
+        try:
+            return compute().float()
+        finally:
+            for part, training in modes:
+                part.training = training
+
+    # ---- Around the step ----
+
+    def images(self, batch: Any) -> Tensor:
+        """The images (B, C, H, W) of a batch that is (images, ...) or images.
+
+        Raises:
+            ValueError: images of another shape than the encoder takes, naming the arguments to set.
+        """
+        x: Tensor = batch[0] if isinstance(batch, (tuple, list)) else batch
+        takes = getattr(self.encoder, "input_shape", None)
+        if takes is not None and tuple(x.shape[1:]) != tuple(takes):
+            raise ValueError(
+                f"the batch holds images of shape {tuple(x.shape[1:])}, the model takes {tuple(takes)}: set"
+                " model.image_size and model.channels, or data.size and data.channels"
+            )
+        return x
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Log val/reconstruction, the squared error per held-out image."""
+        self._log_reconstruction("val", batch)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Log test/reconstruction."""
+        self._log_reconstruction("test", batch)
+
+    def _log_reconstruction(self, split: str, batch: Any) -> None:
+        x = self.images(batch)
+        error = self._squared_error(self.reconstruct(x), x).mean()
+        self.log(f"{split}/reconstruction", error, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(x))
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """The codes (B, d) of a batch."""
+        return self.encode(self.images(batch))
+
+    def setup(self, stage: str) -> None:
+        """Compile the networks if asked to."""
+        if self.hparams["compile"]:
+            self.encoder.compile()
+            self.decoder.compile()
+
+    def on_fit_start(self) -> None:
+        """Train in training mode: Lightning would keep the mode that the module comes in."""
+        self.train()
+
+    def on_after_backward(self) -> None:
+        """Make the ranks' batch statistics equal now: DDP would at the next step, after averaging and evaluation."""
+        broadcast_buffers(self)
+
+    def configure_optimizers(self) -> Any:
+        """One optimizer over both networks, and a scheduler that steps with it."""
+        hp = self.hparams
+        networks: dict[str, tuple[nn.Module, float]] = {"autoencoder": (self, hp["learning_rate"])}
+        optimizer = optimizers.build_optimizer(networks, hp["optimizer"], self._optimizer_args)
+        if hp["lr_schedule"] == "constant" and not hp["warmup_steps"]:
+            return optimizer
+        total = self.trainer.estimated_stepping_batches
+        scheduler = optimizers.build_scheduler(optimizer, hp["lr_schedule"], hp["warmup_steps"], total)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
