@@ -19,7 +19,7 @@ Source: the article; Ghose, Rashwan and Poupart, "Batch norm with entropic regul
 autoencoders into generative models", UAI 2020.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import torch
@@ -32,6 +32,7 @@ from lit_modules.parts.coders import default_coders
 from lit_modules.parts.codes import CodeNorm, kl_to_normal, mmd_to_normal
 from lit_modules.parts.distributed import broadcast_buffers, mean_over_ranks
 from lit_modules.parts.entropy import knn_entropy
+from lit_modules.parts.samplers import CodeSampler
 
 REGULARIZERS = ("entropy", "none", "kl", "mmd")
 
@@ -49,6 +50,8 @@ class EntropicAutoencoder(LightningModule):
         regularizer_weight: lambda; for VAE the beta of its KL divergence.
         regularizer_warmup_steps: steps in which lambda rises linearly from 0.
         nearest_k: which neighbor the entropy is estimated from.
+        sampler_components: draw codes from a mixture of so many Gaussians (1: a single one) that is fitted to the
+            training images' codes before each validation; 0 for N(0, I).
         code_norm: batch norm without scale and shift on the codes; by default for "entropy" alone.
         optimizer: class path of the optimizer.
         optimizer_args: its further arguments.
@@ -76,6 +79,7 @@ class EntropicAutoencoder(LightningModule):
         regularizer_weight: float = 1.0,
         regularizer_warmup_steps: int = 0,
         nearest_k: int = 1,
+        sampler_components: int = 0,
         code_norm: bool | None = None,
         optimizer: str = "torch.optim.Adam",
         optimizer_args: dict[str, Any] | None = None,
@@ -104,6 +108,7 @@ class EntropicAutoencoder(LightningModule):
         self.encoder, self.decoder = encoder, decoder
         normed = regularizer == "entropy" if code_norm is None else code_norm
         self.code_norm = CodeNorm(latent_dim) if normed else nn.Identity()
+        self.sampler = CodeSampler(latent_dim, sampler_components) if sampler_components else None
 
     def _check_arguments(self) -> None:
         hp = self.hparams
@@ -112,7 +117,7 @@ class EntropicAutoencoder(LightningModule):
         for name in ("latent_dim", "nearest_k"):
             if hp[name] < 1:
                 raise ValueError(f"{name}={hp[name]} must be at least 1")
-        for name in ("regularizer_weight", "regularizer_warmup_steps", "warmup_steps"):
+        for name in ("regularizer_weight", "regularizer_warmup_steps", "sampler_components", "warmup_steps"):
             if hp[name] < 0:
                 raise ValueError(f"{name}={hp[name]} must not be negative")
         if hp["regularizer"] == "entropy" and hp["code_norm"] is False:
@@ -196,12 +201,24 @@ class EntropicAutoencoder(LightningModule):
         return self.decode(self.encode(x))
 
     def latents(self, n: int) -> Tensor:
-        """``n`` codes (n, d) from N(0, I), drawn from torch's random state."""
+        """``n`` codes (n, d) from N(0, I), or from the fitted sampler, drawn from torch's random state."""
+        if self.sampler is not None:
+            return self.sampler(n).float()
         return torch.randn(n, self.hparams["latent_dim"], device=self.device)
 
     def sample(self, n: int) -> Tensor:
-        """``n`` new images (n, C, H, W) from N(0, I)."""
+        """``n`` new images (n, C, H, W), decoded from :meth:`latents`."""
         return self.decode(self.latents(n))
+
+    def fit_sampler(self, batches: Iterable[Any]) -> None:
+        """Fit the sampler to the codes of these batches (images, ...).
+
+        Raises:
+            ValueError: there is no sampler to fit.
+        """
+        if self.sampler is None:
+            raise ValueError("sampler_components=0: codes come from N(0, I), and there is nothing to fit")
+        self.sampler.fit(torch.cat([self.encode(self.images(batch)) for batch in batches]))
 
     def _evaluated(self, compute: Any) -> Tensor:
         modes = [(part, part.training) for part in self.modules()]
@@ -228,6 +245,16 @@ class EntropicAutoencoder(LightningModule):
                 " model.image_size and model.channels, or data.size and data.channels"
             )
         return x
+
+    def on_validation_start(self) -> None:
+        """Fit the sampler to the training images, on each rank to its share, and take rank 0's."""
+        trainer = self.trainer
+        reference = getattr(trainer.datamodule, "reference_dataloader", None)  # type: ignore[attr-defined]
+        if self.sampler is None or reference is None or trainer.sanity_checking:
+            return
+        # Runs the datamodule's transfer hooks, such as a normalization on the device.
+        self.fit_sampler(trainer.strategy.batch_to_device(batch) for batch in reference())
+        broadcast_buffers(self.sampler)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log val/reconstruction, the squared error per held-out image."""

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from lit_modules import EntropicAutoencoder
 from lit_modules.entropic_autoencoder import REGULARIZERS
@@ -123,6 +125,34 @@ def test_images_and_codes(images: Tensor, regularizer: str) -> None:
     assert torch.equal(model.reconstruct(images), model.decode(model.encode(images)))
     assert all(part.training for part in model.modules())
     assert parameters_differ_by(model.state_dict(), before) == 0
+
+
+@pytest.mark.parametrize("components", [1, 3])
+def test_fitted_sampler(trainer: Any, images: Tensor, components: int, tmp_path: Path) -> None:
+    """Before each validation, to the training images' codes; it is in the checkpoint."""
+
+    class Data(LightningDataModule):
+        def train_dataloader(self) -> Any:
+            return DataLoader(images, 16)
+
+        def val_dataloader(self) -> Any:
+            return DataLoader(images, 16)
+
+        def reference_dataloader(self) -> Any:
+            return DataLoader(images, 16)
+
+    model = EntropicAutoencoder(**SMALL, regularizer="none", sampler_components=components)
+    assert model.latents(4000).std(dim=0) == pytest.approx([1, 1, 1], abs=0.1)
+    t = trainer(max_steps=4, val_check_interval=2, num_sanity_val_steps=0)
+    t.fit(model, Data())
+    codes, drawn = model.encode(images), model.latents(20_000)
+    assert torch.allclose(drawn.mean(dim=0), codes.mean(dim=0), atol=0.02)
+    assert torch.allclose(drawn.T.cov(), codes.T.cov(correction=0), atol=0.02)
+    t.save_checkpoint(tmp_path / "a.ckpt")
+    loaded = EntropicAutoencoder.load_from_checkpoint(tmp_path / "a.ckpt", weights_only=True)
+    assert torch.equal(loaded.sampler.means, model.sampler.means)
+    with pytest.raises(ValueError, match="nothing to fit"):
+        EntropicAutoencoder(**SMALL).fit_sampler([images])
 
 
 @pytest.mark.parametrize("regularizer", REGULARIZERS)
