@@ -1,17 +1,21 @@
 """Callbacks that work on anybody's LightningModule, through the small protocols of `callbacks.protocols`."""
 
+from callbacks.code_scatter import CodeScatter
 from callbacks.ema import ExponentialMovingAverage, load_averaged_weights
 from callbacks.generative_metrics import GenerativeMetrics
 from callbacks.image_grid import ImageGrid
 from callbacks.non_finite_guard import NonFiniteError, NonFiniteGuard
+from callbacks.reconstruction_grid import ReconstructionGrid
 from callbacks.run_summary import RunSummary
 
 __all__ = [
+    "CodeScatter",
     "ExponentialMovingAverage",
     "GenerativeMetrics",
     "ImageGrid",
     "NonFiniteError",
     "NonFiniteGuard",
+    "ReconstructionGrid",
     "RunSummary",
     "load_averaged_weights",
 ]

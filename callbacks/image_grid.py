@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import ExitStack
-from pathlib import Path
-from typing import Any
-
 import lightning.pytorch as pl
-import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import Callback
 from PIL import Image
 from torch import Tensor
 
-from callbacks.ema import ExponentialMovingAverage
+from callbacks.images import check_value_range
+from callbacks.pictures import Pictures
 from callbacks.protocols import SupportsSampleFrom, require
-from callbacks.sampling import evaluating, forked_rng
 
 _GAP = 1  # pixels between two images
 
 
-class ImageGrid(Callback):
+class ImageGrid(Pictures):
     """Writes a grid of decoded latent vectors as PNG and to every logger that takes images.
 
     The latent rows are `module.latents(rows * columns)` under a random state seeded by `seed` alone: the same
@@ -53,56 +46,23 @@ class ImageGrid(Callback):
         seed: int = 0,
         value_range: tuple[float, float] = (-1.0, 1.0),
     ) -> None:
-        if min(rows, columns) < 1 or (every_n_steps is not None and every_n_steps < 1):
-            raise ValueError(
-                f"rows, columns and every_n_steps must be at least 1, got {rows}, {columns}, {every_n_steps}"
-            )
-        if not value_range[0] < value_range[1]:
-            raise ValueError(f"value_range must be (low, high) with low < high, got {tuple(value_range)}")
+        super().__init__(every_n_steps, seed)
+        if min(rows, columns) < 1:
+            raise ValueError(f"rows and columns must be at least 1, got {rows} and {columns}")
+        check_value_range(value_range)
         self.rows = rows
         self.columns = columns
-        self.every_n_steps = every_n_steps
-        self.seed = seed
         self.value_range = value_range
-        self._global_step = 0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Check that the module decodes latent rows."""
         require(pl_module, SupportsSampleFrom, self)
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Count from where the run stands: a resumed one doesn't start at 0."""
-        self._global_step = trainer.global_step
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Draw if the step has passed a multiple of `every_n_steps`."""
-        before, self._global_step = self._global_step, trainer.global_step
-        if self.every_n_steps and before // self.every_n_steps < self._global_step // self.every_n_steps:
-            with ExitStack() as averaged:
-                for callback in trainer.callbacks:  # type: ignore[attr-defined]
-                    if isinstance(callback, ExponentialMovingAverage):
-                        averaged.enter_context(callback.averaged_weights(pl_module))
-                self._draw(trainer, pl_module)
-
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw after a validation, while averaged weights are still in place."""
-        if self.every_n_steps is None and not trainer.sanity_checking:
-            self._draw(trainer, pl_module)
-
-    def _draw(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # log_dir is broadcast from rank 0: all ranks have to ask for it.
-        folder = Path(trainer.log_dir or trainer.default_root_dir) / "media"
-        if not trainer.is_global_zero:
-            return
+    def draw(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Image.Image]:
+        """The grid, as "samples"."""
         module: SupportsSampleFrom = require(pl_module, SupportsSampleFrom, self)
-        with evaluating(pl_module), forked_rng(pl_module.device, self.seed):
-            images = module.decode(module.latents(self.rows * self.columns))
-        picture = tile(images, self.columns, self.value_range)
-        _save(picture, folder / f"samples-step={trainer.global_step:07d}.png")
-        for logger in trainer.loggers:
-            _log(logger, picture, trainer.global_step)
+        images = module.decode(module.latents(self.rows * self.columns))
+        return {"samples": tile(images, self.columns, self.value_range)}
 
 
 def tile(images: Tensor, columns: int, value_range: tuple[float, float] = (-1.0, 1.0)) -> Image.Image:
@@ -125,20 +85,3 @@ def tile(images: Tensor, columns: int, value_range: tuple[float, float] = (-1.0,
     grid = shades.view(-1, columns, C, H, W).permute(0, 3, 1, 4, 2).reshape(-1, columns * W, C)
     pixels = (grid[:-_GAP, :-_GAP] * 255).round().to(torch.uint8).cpu().numpy()
     return Image.fromarray(pixels.squeeze(2) if C == 1 else pixels)
-
-
-def _save(picture: Image.Image, path: Path) -> None:
-    """Under another name first: nobody ever sees half a picture."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".png.tmp")
-    picture.save(unfinished, format="PNG")
-    os.replace(unfinished, path)
-
-
-def _log(logger: Any, picture: Image.Image, step: int) -> None:
-    # W&B's logger takes the step as a value of its own axis and so never drops a picture for coming late.
-    if hasattr(logger, "log_image"):
-        logger.log_image(key="samples", images=[picture], step=step)
-    elif hasattr(getattr(logger, "experiment", None), "add_image"):
-        pixels = np.asarray(picture.convert("RGB"))
-        logger.experiment.add_image("samples", pixels, global_step=step, dataformats="HWC")

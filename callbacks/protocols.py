@@ -28,6 +28,22 @@ class SupportsSampleFrom(Protocol):
 
 
 @runtime_checkable
+class SupportsEncoding(Protocol):
+    """A module that maps images to codes."""
+
+    def encode(self, x: Tensor, /) -> Tensor:
+        """The codes (B, d) of images (B, C, H, W) in the module's training range."""
+
+
+@runtime_checkable
+class SupportsDecoding(Protocol):
+    """A module that maps codes to images."""
+
+    def decode(self, z: Tensor, /) -> Tensor:
+        """The images (n, C, H, W), in the module's training range, of codes (n, d)."""
+
+
+@runtime_checkable
 class SupportsReconstruction(Protocol):
     """A module that encodes and decodes images."""
 

@@ -81,6 +81,50 @@ class TinyClassifier(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), 0.1)
 
 
+class TinyAutoencoder(pl.LightningModule):
+    """Codes (B, dim) of images (B, 1, 8, 8), with dropout in the encoder; one optimizer."""
+
+    def __init__(self, dim: int = 2) -> None:
+        super().__init__()
+        self.dim = dim
+        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, dim), nn.Dropout(0.5))
+        self.decoder = nn.Sequential(nn.Linear(dim, 64), nn.Tanh(), nn.Unflatten(1, (1, 8, 8)))
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.encoder(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.decoder(z)
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        return self.decode(self.encode(x))
+
+    def sample(self, n: int) -> Tensor:
+        return self.decode(torch.randn(n, self.dim, device=self.device))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return (self.reconstruct(batch[0]) - batch[0]).square().mean()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        pass
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+class IdentityAutoencoder(TinyAutoencoder):
+    """The code of an image is the image."""
+
+    def __init__(self) -> None:
+        super().__init__(64)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return x.flatten(1)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return z.view(-1, 1, 8, 8)
+
+
 class Images(pl.LightningDataModule):
     """Random images (n, 1, 8, 8) in [-1, 1] with labels, for training and validation."""
 
