@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from lit_modules import EntropicAutoencoder
 from lit_modules.entropic_autoencoder import REGULARIZERS
+from lit_modules.parts import noise
 from lit_modules.parts.codes import kl_to_normal
 from lit_modules.parts.entropy import knn_entropy
 from tests.lit_modules.training import fitted, parameters_differ_by
@@ -46,20 +47,23 @@ def test_trains_and_logs(trainer: Any, batches: Any, images: Tensor, regularizer
 @pytest.mark.parametrize("regularizer", REGULARIZERS)
 def test_loss_by_hand(trainer: Any, batches: Any, images: Tensor, regularizer: str) -> None:
     """The first step's logged numbers, from the networks as they were."""
-    model = EntropicAutoencoder(**SMALL, regularizer=regularizer, regularizer_weight=0.5)
+    model = EntropicAutoencoder(**SMALL, regularizer=regularizer, regularizer_weight=0.5, nearest_k=2)
     encoder, decoder = copy.deepcopy(model.encoder), copy.deepcopy(model.decoder)
     t = trainer(max_steps=1)
     t.fit(model, batches(images, 32))
     logged = {name.removeprefix("train/"): value.item() for name, value in t.callback_metrics.items()}
-    out = encoder(images)
-    if regularizer == "kl":
-        assert logged["kl"] == pytest.approx(kl_to_normal(out[:, :3], out[:, 3:]).mean().item(), rel=1e-4)
-    else:
-        z = (out - out.mean(0)) / (out.var(0, correction=0) + 1e-5).sqrt() if regularizer == "entropy" else out
-        error = (decoder(z) - images).square().sum(dim=(1, 2, 3)).mean().item()
-        assert logged["reconstruction"] == pytest.approx(error, rel=1e-4)
+    z = out = encoder(images)
     if regularizer == "entropy":
-        assert logged["entropy"] == pytest.approx(knn_entropy(z).item(), abs=1e-3)
+        z = (out - out.mean(0)) / (out.var(0, correction=0) + 1e-5).sqrt()
+    elif regularizer == "kl":
+        mean, log_var = out[:, :3], out[:, 3:]
+        (epsilon,) = noise.draw([32], (3,), step=0, stream="codes")
+        z = mean + (log_var / 2).exp() * epsilon
+        assert logged["kl"] == pytest.approx(kl_to_normal(mean, log_var).mean().item(), rel=1e-4)
+    error = (decoder(z) - images).square().sum(dim=(1, 2, 3)).mean().item()
+    assert logged["reconstruction"] == pytest.approx(error, rel=1e-4)
+    if regularizer == "entropy":
+        assert logged["entropy"] == pytest.approx(knn_entropy(z, 2).item(), abs=1e-3)
     sign = -1 if regularizer == "entropy" else 1
     expected = logged["reconstruction"] + sign * 0.5 * logged.get(regularizer, 0.0)
     assert logged["loss"] == pytest.approx(expected, rel=1e-5)
