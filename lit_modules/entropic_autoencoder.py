@@ -292,8 +292,4 @@ class EntropicAutoencoder(LightningModule):
         hp = self.hparams
         networks: dict[str, tuple[nn.Module, float]] = {"autoencoder": (self, hp["learning_rate"])}
         optimizer = optimizers.build_optimizer(networks, hp["optimizer"], self._optimizer_args)
-        if hp["lr_schedule"] == "constant" and not hp["warmup_steps"]:
-            return optimizer
-        total = self.trainer.estimated_stepping_batches
-        scheduler = optimizers.build_scheduler(optimizer, hp["lr_schedule"], hp["warmup_steps"], total)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return optimizers.scheduled(optimizer, hp, self.trainer)

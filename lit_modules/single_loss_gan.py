@@ -223,11 +223,7 @@ class SingleLossGAN(GANModule):
                 " parameters equally far whatever the scale of their gradients: set generator_lr instead"
             )
         optimizer = optimizers.build_optimizer(self.networks_and_rates(), hp["optimizer"], self._optimizer_args)
-        if hp["lr_schedule"] == "constant" and not hp["warmup_steps"]:
-            return optimizer
-        total = self.trainer.estimated_stepping_batches
-        scheduler = optimizers.build_scheduler(optimizer, hp["lr_schedule"], hp["warmup_steps"], total)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return optimizers.scheduled(optimizer, hp, self.trainer)
 
     def configure_gradient_clipping(
         self,

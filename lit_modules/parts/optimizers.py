@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from lightning.pytorch import Trainer
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -116,3 +117,18 @@ def build_scheduler(optimizer: Optimizer, schedule: str, warmup_steps: int, tota
             " trainer.max_epochs with data of a known length)"
         )
     return LambdaLR(optimizer, lambda step: learning_rate_factor(step, schedule, warmup_steps, total_steps))
+
+
+def scheduled(optimizer: Optimizer, hparams: Mapping[str, Any], trainer: Trainer) -> Any:
+    """What ``configure_optimizers`` returns in automatic optimization: the optimizer, and a scheduler if there is one.
+
+    Args:
+        optimizer: the module's only one.
+        hparams: the module's, with ``lr_schedule`` and ``warmup_steps``.
+        trainer: knows how many steps the run has.
+    """
+    if hparams["lr_schedule"] == "constant" and not hparams["warmup_steps"]:
+        return optimizer
+    total = trainer.estimated_stepping_batches
+    scheduler = build_scheduler(optimizer, hparams["lr_schedule"], hparams["warmup_steps"], total)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
