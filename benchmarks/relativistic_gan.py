@@ -22,22 +22,20 @@ from rich.console import Console
 from rich.markdown import Markdown
 from torch import Tensor
 
-from benchmarks.gan_quality import (
-    Advance,
-    Observer,
-    Results,
-    Table,
-    Task,
-    be_quiet,
-    command_line,
-    digits_task,
-    measure,
-    shrink_if_quick,
-    train_digits,
-    trainer_of,
-)
+from benchmarks.gan_quality import STEPS, GANTask, digits_task, train_digits
 from benchmarks.relativistic_gan_report import write_report
 from benchmarks.reporting import machine
+from benchmarks.runs import (
+    Advance,
+    Results,
+    StepCounter,
+    Table,
+    be_quiet,
+    command_line,
+    measure,
+    shrink_if_quick,
+    trainer_of,
+)
 from callbacks import ExponentialMovingAverage
 from datamodules import PointsDataModule
 from lit_modules import RelativisticGAN
@@ -77,7 +75,7 @@ def note_on(gamma: float) -> str:
     return f"R1 and R2 with gamma {gamma} at every step"
 
 
-def modes_task(steps: int) -> Task:
+def modes_task(steps: int) -> GANTask:
     """25 Gaussians on a grid from -1 to 1, twice as wide as published (few steps are enough), and MLPs."""
     shared = {
         "network": "points",
@@ -87,15 +85,23 @@ def modes_task(steps: int) -> Task:
         "betas": (0.0, 0.99),
     }
     data = {"distribution": "grid25", "std": 0.1, "scale": 0.25, "batch_size": 256}
-    return Task(steps, steps, 10_000, methods_with(MODES_GAMMA), shared, data, note_on(MODES_GAMMA))
+    return GANTask(
+        steps=steps,
+        every=steps,
+        samples=10_000,
+        methods=methods_with(MODES_GAMMA),
+        shared=shared,
+        data=data,
+        note=note_on(MODES_GAMMA),
+    )
 
 
-def train_modes(task: Task, method: str, seed: int, advance: Advance) -> Results:
+def train_modes(task: GANTask, method: str, seed: int, advance: Advance) -> Results:
     """Modes found and share of good samples at the end: one row with "step", "modes" and "good"."""
     seed_everything(seed, verbose=False)
     average = ExponentialMovingAverage("generator", task.ema_decay)
     model, points = task.model(method), PointsDataModule(seed=seed, **task.data)
-    trainer_of(task, [average, Observer(advance)], limit_val_batches=0).fit(model, points)
+    trainer_of(task, [average, StepCounter(advance)], limit_val_batches=0).fit(model, points)
     with average.averaged_weights(model):
         samples = model.sample(task.samples)
     modes, good = count_modes(samples, points.centers, points.std)
@@ -117,7 +123,7 @@ def count_modes(samples: Tensor, centers: Tensor, std: float) -> tuple[int, floa
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure what is missing, then write and print the report."""
-    parser = command_line(__doc__)
+    parser = command_line(__doc__, STEPS)
     parser.add_argument("--mode-steps", type=int, default=2000, help="of each run on points (default: %(default)s)")
     parser.add_argument("--only", choices=["digits", "modes"], help="measure for one table only")
     args = parser.parse_args(arguments)

@@ -21,8 +21,9 @@ from typing import Any
 from rich.console import Console
 from rich.markdown import Markdown
 
-from benchmarks.gan_quality import Table, be_quiet, command_line, digits_task, measure, shrink_if_quick, train_digits
+from benchmarks.gan_quality import STEPS, digits_task, train_digits
 from benchmarks.reporting import machine
+from benchmarks.runs import Table, be_quiet, command_line, measure, shrink_if_quick
 from benchmarks.single_loss_gan_report import write_report
 from lit_modules import RelativisticGAN, SingleLossGAN
 from lit_modules.parts.gan import GANModule
@@ -42,7 +43,7 @@ METHODS = {name: partial(FORMS[form], **SETTINGS[setting]) for (setting, form), 
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure what is missing, then write and print the report."""
-    args = command_line(__doc__).parse_args(arguments)
+    args = command_line(__doc__, STEPS).parse_args(arguments)
     shrink_if_quick(args)
     be_quiet()
     console = Console()

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from benchmarks import relativistic_gan as benchmark
-from benchmarks.gan_quality import Run, Table, digits_task, train_digits
+from benchmarks.gan_quality import digits_task, train_digits
 from benchmarks.gan_quality_report import best_of_each_seed, fid_table
 from benchmarks.relativistic_gan_report import write_report
 from benchmarks.reporting import append_rows, mean_and_spread, plus_minus, read_rows
+from benchmarks.runs import Run, Table
 
 CENTERS = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]])
 

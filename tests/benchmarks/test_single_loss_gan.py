@@ -10,14 +10,15 @@ import torch
 from lightning.pytorch import seed_everything
 
 from benchmarks import single_loss_gan as benchmark
-from benchmarks.gan_quality import Results, Run, Table, Task, digits_task, side_by_side, train_digits
+from benchmarks.gan_quality import GANTask, digits_task, train_digits
+from benchmarks.runs import Results, Run, Table, side_by_side
 from benchmarks.single_loss_gan_report import compare, difference_and_error, verdicts, write_report
 
 NAMES = {("S", "old"): "S, old", ("S", "new"): "S, new", ("R", "old"): "R, old", ("R", "new"): "R, new"}
 
 
 @pytest.fixture
-def small_task(tmp_path: Path) -> Task:
+def small_task(tmp_path: Path) -> GANTask:
     digits = np.random.default_rng(0).integers(0, 256, (300, 28, 28), dtype=np.uint8)
     np.savez(tmp_path / "noise.npz", images=digits)
     task = digits_task(str(tmp_path / "noise.npz"), 2, benchmark.METHODS)
@@ -64,7 +65,7 @@ def test_all_methods_start_from_the_same_weights() -> None:
         torch.testing.assert_close(state, states[0], rtol=0, atol=0)
 
 
-def test_a_run_is_a_function_of_its_seed(small_task: Task) -> None:
+def test_a_run_is_a_function_of_its_seed(small_task: GANTask) -> None:
     for method in "SGAN + SN, one pass", "RSGAN + SN, article":
         first, again, other = (train_digits(small_task, method, seed, lambda _: None) for seed in (0, 0, 1))
         assert first == again
@@ -72,7 +73,7 @@ def test_a_run_is_a_function_of_its_seed(small_task: Task) -> None:
         assert [row["step"] for row in first] == [2]
 
 
-def test_finished_runs_are_kept_and_not_repeated(tmp_path: Path, small_task: Task) -> None:
+def test_finished_runs_are_kept_and_not_repeated(tmp_path: Path, small_task: GANTask) -> None:
     table = Table("digits", small_task, train_digits, tmp_path / "fid.csv")
     assert len(list(table.missing([0, 1]))) == 12
     advanced: list[int] = []
@@ -148,7 +149,7 @@ def test_the_report_holds_table_verdicts_and_picture(tmp_path: Path, made_up: li
     assert (tmp_path / "single_loss_gan_fid.png").stat().st_size > 1000
 
 
-def _fails_at_seed_0(task: Task, method: str, seed: int, advance: object) -> Results:
+def _fails_at_seed_0(task: GANTask, method: str, seed: int, advance: object) -> Results:
     """Stands for a training; that of other seeds would never end."""
     if seed:
         multiprocessing.Event().wait()
@@ -156,7 +157,7 @@ def _fails_at_seed_0(task: Task, method: str, seed: int, advance: object) -> Res
 
 
 @pytest.mark.slow
-def test_a_failure_in_a_child_stops_all(tmp_path: Path, small_task: Task) -> None:
+def test_a_failure_in_a_child_stops_all(tmp_path: Path, small_task: GANTask) -> None:
     table = Table("digits", dataclasses.replace(small_task, methods={}), _fails_at_seed_0, tmp_path / "fid.csv")
     runs = [Run(table, "any", seed) for seed in (1, 0, 2)]
     with pytest.raises(ArithmeticError, match="no FID today"):
