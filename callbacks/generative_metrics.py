@@ -18,6 +18,7 @@ from callbacks.non_finite_guard import NonFiniteError
 from callbacks.normality import sliced_ks
 from callbacks.progress import progress
 from callbacks.protocols import (
+    SupportsDrawnCodes,
     SupportsEncoding,
     SupportsReconstruction,
     SupportsReference,
@@ -34,7 +35,8 @@ class GenerativeMetrics(Callback):
 
     Autoencoders have three more, where `metrics` names them: val/fid_samples, the same as val/fid;
     val/fid_reconstructions, the FID of the reconstructions of the validation images to the same reference; and
-    val/normality, the distance of the validation images' codes to N(0, I) (`callbacks.normality.sliced_ks`).
+    val/normality, the distance of the validation images' codes to N(0, I) (`callbacks.normality.sliced_ks`):
+    those of `draw_codes`, where the module has it, since a VAE's codes without their noise are too narrow.
 
     The images to compare with come from the datamodule's `reference_dataloader()`, or, where there is none,
     are the validation images. Their features are computed once a run. Features are computed in float32 (no
@@ -151,7 +153,9 @@ class GenerativeMetrics(Callback):
         """Keep the images' codes and the features of their reconstructions, where they are asked for."""
         if "normality" in self.metrics:
             encoder: SupportsEncoding = require(pl_module, SupportsEncoding, self)
-            self._codes.append(encoder.encode(images))
+            noisy = isinstance(pl_module, SupportsDrawnCodes)
+            encode = require(pl_module, SupportsDrawnCodes, self).draw_codes if noisy else encoder.encode
+            self._codes.append(encode(images))
         if "fid_reconstructions" in self.metrics:
             autoencoder: SupportsReconstruction = require(pl_module, SupportsReconstruction, self)
             features = self._features(autoencoder.reconstruct(images))

@@ -36,6 +36,14 @@ class SupportsEncoding(Protocol):
 
 
 @runtime_checkable
+class SupportsDrawnCodes(Protocol):
+    """A module whose codes have noise when it is trained, such as a VAE."""
+
+    def draw_codes(self, x: Tensor, /) -> Tensor:
+        """The codes (B, d) of images (B, C, H, W), with noise from torch's random state."""
+
+
+@runtime_checkable
 class SupportsDecoding(Protocol):
     """A module that maps codes to images."""
 

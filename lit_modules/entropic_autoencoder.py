@@ -23,21 +23,21 @@ from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from lit_modules.parts import noise, optimizers
 from lit_modules.parts.adversarial import check_name
+from lit_modules.parts.base import BaseModule
 from lit_modules.parts.coders import default_coders
 from lit_modules.parts.codes import CodeNorm, kl_to_normal, mmd_to_normal
-from lit_modules.parts.distributed import broadcast_buffers, mean_over_ranks
+from lit_modules.parts.distributed import broadcast_buffers
 from lit_modules.parts.entropy import knn_entropy
 from lit_modules.parts.samplers import CodeSampler
 
 REGULARIZERS = ("entropy", "none", "kl", "mmd")
 
 
-class EntropicAutoencoder(LightningModule):
+class EntropicAutoencoder(BaseModule):
     """An autoencoder of images whose codes are made to look like N(0, I).
 
     Args:
@@ -93,11 +93,7 @@ class EntropicAutoencoder(LightningModule):
     ) -> None:
         super().__init__()
         betas = [float(beta) for beta in betas]
-        self.save_hyperparameters(ignore=["encoder", "decoder"])
-        if "_instantiator" in self.hparams:
-            # Built by LightningCLI: the arguments at hand are plain descriptions, from which it rebuilds
-            # networks.
-            self.save_hyperparameters()
+        self.keep_hyperparameters("encoder", "decoder")
         self._check_arguments()
         self._optimizer_args = optimizers.optimizer_arguments(optimizer, betas, optimizer_args or {})
         if encoder is None or decoder is None:
@@ -133,14 +129,11 @@ class EntropicAutoencoder(LightningModule):
         z, regularization = self._regularized_codes(x)
         reconstruction = self._squared_error(self.decoder(z), x).mean()
         loss = reconstruction + self._weight() * regularization
-        logged = {"loss": loss, "reconstruction": reconstruction}
-        if self.hparams["regularizer"] == "entropy":
-            logged["entropy"] = -regularization
-        elif self.hparams["regularizer"] != "none":
-            logged[self.hparams["regularizer"]] = regularization
-        means = mean_over_ranks(torch.stack([value.detach().float() for value in logged.values()]))
-        for name, value in zip(logged, means, strict=True):
-            self.log(f"train/{name}", value, on_step=True, on_epoch=False, prog_bar=name != "loss")
+        logged = {"train/loss": loss, "train/reconstruction": reconstruction}
+        kind = self.hparams["regularizer"]
+        if kind != "none":
+            logged[f"train/{kind}"] = -regularization if kind == "entropy" else regularization
+        self.log_step(logged, in_bar=("reconstruction", kind))
         return loss
 
     def _regularized_codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -188,13 +181,28 @@ class EntropicAutoencoder(LightningModule):
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """Codes (B, d), float32, of images (B, C, H, W), by running statistics; a VAE's are the means."""
-        return self._evaluated(lambda: self._codes(x.to(self.device, cast(torch.dtype, self.dtype))))
+        """Codes (B, d), float32, of images (B, C, H, W), by kept statistics; a VAE's are the means."""
+        return self._evaluated(lambda: self._codes(self._cast(x)))
+
+    @torch.no_grad()
+    def draw_codes(self, x: Tensor) -> Tensor:
+        """Codes (B, d), float32, as the decoder is trained on them: a VAE's with noise, others as :meth:`encode`."""
+        return self._drawn(self._encoder_outputs(x))
+
+    def _encoder_outputs(self, x: Tensor) -> Tensor:
+        return self._evaluated(lambda: self.encoder.forward(self._cast(x)))
+
+    def _drawn(self, out: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Codes (B, d) from what the encoder gives, a VAE's noise being drawn on the CPU."""
+        if self.hparams["regularizer"] != "kl":
+            return self._evaluated(lambda: self.code_norm(out))
+        mean, log_var = out.chunk(2, dim=1)
+        return mean + (log_var / 2).exp() * torch.randn(mean.shape, generator=generator).to(mean)
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Images (n, C, H, W), float32, of codes (n, d)."""
-        return self._evaluated(lambda: self.decoder.forward(z.to(self.device, cast(torch.dtype, self.dtype))))
+        return self._evaluated(lambda: self.decoder.forward(self._cast(z)))
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """What becomes of images (B, C, H, W) on the way through the code."""
@@ -210,15 +218,32 @@ class EntropicAutoencoder(LightningModule):
         """``n`` new images (n, C, H, W), decoded from :meth:`latents`."""
         return self.decode(self.latents(n))
 
-    def fit_sampler(self, batches: Iterable[Any]) -> None:
-        """Fit the sampler to the codes of these batches (images, ...).
+    @torch.no_grad()
+    def fit_codes(self, batches: Iterable[Any]) -> None:
+        """Make sampling fit the codes of these batches (images, ...), which should be the training images.
+
+        The code norm takes their mean and variance in place of running averages, and the sampler is fitted to
+        their normalized codes (a VAE's with noise, the same at each call). In a distributed run every rank calls
+        it with its share of the images; the sampler is rank 0's.
 
         Raises:
-            ValueError: there is no sampler to fit.
+            ValueError: neither is there, or the batches hold fewer images than the sampler has components.
         """
-        if self.sampler is None:
-            raise ValueError("sampler_components=0: codes come from N(0, I), and there is nothing to fit")
-        self.sampler.fit(torch.cat([self.encode(self.images(batch)) for batch in batches]))
+        if not self._has_statistics:
+            raise ValueError("with code_norm=False and sampler_components=0 there is nothing to fit")
+        outs = torch.cat([self._encoder_outputs(self.images(batch)) for batch in batches])
+        if isinstance(self.code_norm, CodeNorm):
+            self.code_norm.take_statistics(outs)
+        if self.sampler is not None:
+            self.sampler.fit(self._drawn(outs, noise.keyed_generator(0, "fit_codes")))
+            broadcast_buffers(self.sampler)
+
+    @property
+    def _has_statistics(self) -> bool:
+        return self.sampler is not None or isinstance(self.code_norm, CodeNorm)
+
+    def _cast(self, x: Tensor) -> Tensor:
+        return x.to(self.device, cast(torch.dtype, self.dtype))
 
     def _evaluated(self, compute: Any) -> Tensor:
         modes = [(part, part.training) for part in self.modules()]
@@ -247,14 +272,12 @@ class EntropicAutoencoder(LightningModule):
         return x
 
     def on_validation_start(self) -> None:
-        """Fit the sampler to the training images, on each rank to its share, and take rank 0's."""
+        """Fit the statistics of codes to the training images, where the datamodule hands them out."""
         trainer = self.trainer
         reference = getattr(trainer.datamodule, "reference_dataloader", None)  # type: ignore[attr-defined]
-        if self.sampler is None or reference is None or trainer.sanity_checking:
-            return
-        # Runs the datamodule's transfer hooks, such as a normalization on the device.
-        self.fit_sampler(trainer.strategy.batch_to_device(batch) for batch in reference())
-        broadcast_buffers(self.sampler)
+        if self._has_statistics and reference is not None and not trainer.sanity_checking:
+            # Runs the datamodule's transfer hooks, such as a normalization on the device.
+            self.fit_codes(trainer.strategy.batch_to_device(batch) for batch in reference())
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log val/reconstruction, the squared error per held-out image."""
@@ -278,10 +301,6 @@ class EntropicAutoencoder(LightningModule):
         if self.hparams["compile"]:
             self.encoder.compile()
             self.decoder.compile()
-
-    def on_fit_start(self) -> None:
-        """Train in training mode: Lightning would keep the mode that the module comes in."""
-        self.train()
 
     def on_after_backward(self) -> None:
         """Make the ranks' batch statistics equal now: DDP would at the next step, after averaging and evaluation."""

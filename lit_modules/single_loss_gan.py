@@ -121,11 +121,7 @@ class SingleLossGAN(GANModule):
     ) -> None:
         super().__init__(latent_dim)
         betas = [float(beta) for beta in betas]
-        self.save_hyperparameters(ignore=["generator", "discriminator"])
-        if "_instantiator" in self.hparams:
-            # Built by LightningCLI: the arguments at hand are plain descriptions, from which it rebuilds
-            # networks.
-            self.save_hyperparameters()
+        self.keep_hyperparameters("generator", "discriminator")
         self.loss = adversarial_loss(loss, h=h, pairing=pairing)
         self.penalties = Penalties(gp_weight, r1_weight, r2_weight, penalty_interval)
         self._check_arguments()

@@ -6,7 +6,7 @@ Shapes: n samples on this rank, d dimensions of the code. Everything runs over t
 import torch
 from torch import Tensor, nn
 
-from lit_modules.parts.distributed import global_batch
+from lit_modules.parts.distributed import global_batch, mean_over_ranks
 
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
@@ -43,6 +43,21 @@ class CodeNorm(nn.Module):
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
             self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
         return ((x - mean) / (var + self.eps).sqrt()).to(codes.dtype)
+
+    @torch.no_grad()
+    def take_statistics(self, codes: Tensor) -> None:
+        """Evaluate from now on by mean and variance of these codes (n, d), all ranks' together.
+
+        Running averages follow the last ten batches or so, and lag behind the weights: to sample, the statistics
+        of all training images are better (article 7).
+        """
+        # Sums in float64: the variance is a difference of two large numbers.
+        x = codes.double()
+        sums = torch.stack([x.new_full(x.shape[1:], len(x)), x.sum(dim=0), x.square().sum(dim=0)])
+        count, total, squares = mean_over_ranks(sums)
+        mean = total / count
+        self.running_mean.copy_(mean)
+        self.running_var.copy_((squares / count - mean.square()).clamp_min(0))
 
 
 def kl_to_normal(mean: Tensor, log_var: Tensor) -> Tensor:

@@ -6,12 +6,11 @@ Shapes: B batch, L latent dimensions, and (...) a sample's shape, (C, H, W) for 
 from typing import Any, cast
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from lit_modules.parts import noise, optimizers
 from lit_modules.parts.adversarial import check_name
-from lit_modules.parts.distributed import mean_over_ranks
+from lit_modules.parts.base import BaseModule
 from lit_modules.parts.networks import (
     ConvDiscriminator,
     ConvGenerator,
@@ -42,7 +41,7 @@ def default_networks(
     )
 
 
-class GANModule(LightningModule):
+class GANModule(BaseModule):
     """A LightningModule with a ``generator`` (B, L) -> (B, ...) and a ``discriminator`` (B, ...) -> B raw
     scores.
 
@@ -101,10 +100,6 @@ class GANModule(LightningModule):
             self.generator.compile()
             self.discriminator.compile()
 
-    def on_fit_start(self) -> None:
-        """Train in training mode: Lightning would keep the mode that the module comes in."""
-        self.train()
-
     # ---- For the training step ----
 
     def fakes(self, z: Tensor, x_r: Tensor) -> Tensor:
@@ -127,8 +122,7 @@ class GANModule(LightningModule):
         """Log each quantity's mean over the parts of a step that have it and over ranks, in one exchange."""
         names = list(dict.fromkeys(name for part in parts for name in part))
         means = [torch.stack([part[name] for part in parts if name in part]).mean() for name in names]
-        for name, value in zip(names, mean_over_ranks(torch.stack(means)), strict=True):
-            self.log(name, value, on_step=True, on_epoch=False, prog_bar=name.endswith("_loss"))
+        self.log_step(dict(zip(names, means, strict=True)), in_bar=("_loss",))
 
     # ---- Sampling ----
 

@@ -24,6 +24,16 @@ def test_code_norm_is_batch_norm() -> None:
     assert torch.allclose(ours.eval()(x), theirs.eval()(x), atol=1e-6)
 
 
+def test_code_norm_takes_statistics() -> None:
+    """Of the codes as they are, also where the mean is 1,000 times the deviation."""
+    norm, x = CodeNorm(2), torch.randn(500, 2) + 1000
+    norm.take_statistics(x)
+    assert norm.running_mean == pytest.approx(x.double().mean(dim=0))
+    assert norm.running_var == pytest.approx(x.double().var(dim=0, correction=0))
+    z = norm.eval()(x)
+    assert z.var(dim=0, correction=0) == pytest.approx([1, 1], rel=1e-3)
+
+
 def test_code_norm_s_gradient() -> None:
     x = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(CodeNorm(2), x)

@@ -1,6 +1,7 @@
 """EntropicAutoencoder and its baselines through the real Trainer."""
 
 import copy
+import math
 from pathlib import Path
 from typing import Any
 
@@ -131,32 +132,66 @@ def test_images_and_codes(images: Tensor, regularizer: str) -> None:
     assert parameters_differ_by(model.state_dict(), before) == 0
 
 
+class WithReference(LightningDataModule):
+    """The same images for training, validation and reference."""
+
+    def __init__(self, images: Tensor) -> None:
+        super().__init__()
+        self.train_dataloader = self.val_dataloader = self.reference_dataloader = lambda: DataLoader(images, 16)
+
+
 @pytest.mark.parametrize("components", [1, 3])
 def test_fitted_sampler(trainer: Any, images: Tensor, components: int, tmp_path: Path) -> None:
     """Before each validation, to the training images' codes; it is in the checkpoint."""
-
-    class Data(LightningDataModule):
-        def train_dataloader(self) -> Any:
-            return DataLoader(images, 16)
-
-        def val_dataloader(self) -> Any:
-            return DataLoader(images, 16)
-
-        def reference_dataloader(self) -> Any:
-            return DataLoader(images, 16)
-
     model = EntropicAutoencoder(**SMALL, regularizer="none", sampler_components=components)
     assert model.latents(4000).std(dim=0) == pytest.approx([1, 1, 1], abs=0.1)
     t = trainer(max_steps=4, val_check_interval=2, num_sanity_val_steps=0)
-    t.fit(model, Data())
+    t.fit(model, WithReference(images))
     codes, drawn = model.encode(images), model.latents(20_000)
     assert torch.allclose(drawn.mean(dim=0), codes.mean(dim=0), atol=0.02)
     assert torch.allclose(drawn.T.cov(), codes.T.cov(correction=0), atol=0.02)
     t.save_checkpoint(tmp_path / "a.ckpt")
     loaded = EntropicAutoencoder.load_from_checkpoint(tmp_path / "a.ckpt", weights_only=True)
     assert torch.equal(loaded.sampler.means, model.sampler.means)
+
+
+@pytest.mark.parametrize("regularizer", ["entropy", "none"])
+def test_evaluation_uses_all_training_images_statistics(trainer: Any, images: Tensor, regularizer: str) -> None:
+    """Not running averages, which after 4 steps would still be near 0 and 1."""
+    model = EntropicAutoencoder(**SMALL, regularizer=regularizer, code_norm=True)
+    trainer(max_steps=4, val_check_interval=2, num_sanity_val_steps=0).fit(model, WithReference(images))
+    codes = model.encode(images)
+    assert codes.mean(dim=0) == pytest.approx([0, 0, 0], abs=1e-5)
+    assert codes.var(dim=0, correction=0) == pytest.approx([1, 1, 1], abs=1e-3)
+
+
+def test_codes_of_a_vae_are_drawn_with_its_noise(images: Tensor) -> None:
+    class Encoder(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            mean = x.flatten(1)[:, :3]
+            return torch.cat([mean, torch.full_like(mean, 2 * math.log(5))], dim=1)
+
+    arguments = SMALL | {"regularizer": "kl", "sampler_components": 1}
+    model = EntropicAutoencoder(**arguments, encoder=Encoder())
+    noise = torch.cat([model.draw_codes(images) - model.encode(images) for _ in range(200)])
+    assert noise.std(dim=0) == pytest.approx([5, 5, 5], rel=0.05)
+    model.fit_codes([images] * 100)
+    variance = 25 + images.flatten(1)[:, :3].var(dim=0)
+    assert model.latents(20_000).var(dim=0) == pytest.approx(variance, rel=0.1)
+    before = model.sampler.means.clone()
+    model.fit_codes([images] * 100)
+    assert torch.equal(model.sampler.means, before)
+
+
+def test_drawn_codes_without_noise_are_the_codes(images: Tensor) -> None:
+    for regularizer in ("entropy", "none", "mmd"):
+        model = EntropicAutoencoder(**SMALL, regularizer=regularizer)
+        assert torch.equal(model.draw_codes(images), model.encode(images))
+
+
+def test_nothing_to_fit(images: Tensor) -> None:
     with pytest.raises(ValueError, match="nothing to fit"):
-        EntropicAutoencoder(**SMALL).fit_sampler([images])
+        EntropicAutoencoder(**SMALL, regularizer="kl").fit_codes([images])
 
 
 @pytest.mark.parametrize("regularizer", REGULARIZERS)

@@ -86,7 +86,11 @@ def train(case: str, devices: int, folder: Path) -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(model, Shard(samples, trainer.global_rank, devices))
+    shard = Shard(samples, trainer.global_rank, devices)
+    trainer.fit(model, shard)
+    if case == "entropy":
+        # The statistics are those of all ranks' images.
+        model.fit_codes(shard)
     logged = dict(trainer.callback_metrics)
     result = {"state": model.state_dict(), "logged": logged}
     torch.save(result, folder / f"{case}-{devices}-{trainer.global_rank}.pt")

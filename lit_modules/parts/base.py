@@ -1,0 +1,44 @@
+"""What every LightningModule of this package does alike: keep its hyper-parameters, train in training mode, log."""
+
+import inspect
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from lit_modules.parts.distributed import mean_over_ranks
+
+
+class BaseModule(LightningModule):
+    """A LightningModule with what all of ours share."""
+
+    hparams: Any
+
+    def keep_hyperparameters(self, *networks: str) -> None:
+        """Save the calling constructor's arguments, without the networks that were passed from Python.
+
+        Args:
+            networks: the names of arguments that may be networks.
+        """
+        here = inspect.currentframe()
+        constructor = here.f_back if here is not None else None
+        self.save_hyperparameters(ignore=list(networks), frame=constructor)
+        if "_instantiator" in self.hparams:
+            # Built by LightningCLI: the arguments at hand are plain descriptions, from which it rebuilds networks.
+            self.save_hyperparameters(frame=constructor)
+
+    def on_fit_start(self) -> None:
+        """Train in training mode: Lightning would keep the mode that the module comes in."""
+        self.train()
+
+    def log_step(self, values: dict[str, Tensor], *, in_bar: tuple[str, ...]) -> None:
+        """Log scalars of a training step as means over ranks, with one exchange for all of them.
+
+        Args:
+            values: by name, such as "train/loss".
+            in_bar: endings of the names that the progress bar shows.
+        """
+        means = mean_over_ranks(torch.stack([value.detach().float() for value in values.values()]))
+        for name, mean in zip(values, means, strict=True):
+            self.log(name, mean, on_step=True, on_epoch=False, prog_bar=name.endswith(in_bar))
