@@ -229,7 +229,7 @@ class EntropicAutoencoder(BaseModule):
         Raises:
             ValueError: neither is there, or the batches hold fewer images than the sampler has components.
         """
-        if not self._has_statistics:
+        if not self.fits_codes:
             raise ValueError("with code_norm=False and sampler_components=0 there is nothing to fit")
         outs = torch.cat([self._encoder_outputs(self.images(batch)) for batch in batches])
         if isinstance(self.code_norm, CodeNorm):
@@ -239,7 +239,8 @@ class EntropicAutoencoder(BaseModule):
             broadcast_buffers(self.sampler)
 
     @property
-    def _has_statistics(self) -> bool:
+    def fits_codes(self) -> bool:
+        """Whether there is something that :meth:`fit_codes` can fit."""
         return self.sampler is not None or isinstance(self.code_norm, CodeNorm)
 
     def _cast(self, x: Tensor) -> Tensor:
@@ -275,7 +276,7 @@ class EntropicAutoencoder(BaseModule):
         """Fit the statistics of codes to the training images, where the datamodule hands them out."""
         trainer = self.trainer
         reference = getattr(trainer.datamodule, "reference_dataloader", None)  # type: ignore[attr-defined]
-        if self._has_statistics and reference is not None and not trainer.sanity_checking:
+        if self.fits_codes and reference is not None and not trainer.sanity_checking:
             # Runs the datamodule's transfer hooks, such as a normalization on the device.
             self.fit_codes(trainer.strategy.batch_to_device(batch) for batch in reference())
 
