@@ -112,10 +112,10 @@ def evaluate(model: Autoencoder, split: Split, seed: int = 0) -> dict[str, float
         "fid_samples": judge.fid_of_samples(model, codes.shape[1]),
     }
     torch.manual_seed(seed)
+    middles = midpoints(codes, codes[torch.randperm(len(codes))])
     sampler = CodeSampler(codes.shape[1], COMPONENTS)
     sampler.fit(in_batches(model.draw_codes, split.training))
     values["fid_mixture"] = judge.fid(in_batches(model.decode, sampler(len(images))))
-    middles = midpoints(codes, codes[torch.randperm(len(codes))])
     values["fid_interpolations"] = judge.fid(in_batches(model.decode, middles))
     values["normality"] = sliced_ks(in_batches(model.draw_codes, images)).item()
     return values
