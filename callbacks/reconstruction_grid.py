@@ -10,13 +10,13 @@ from torch import Tensor
 from callbacks.image_grid import tile
 from callbacks.images import batch_images, check_value_range
 from callbacks.pictures import Pictures, validation_batches
-from callbacks.protocols import SupportsDecoding, SupportsEncoding, SupportsReconstruction, require
+from callbacks.protocols import SupportsDecoding, SupportsEncoding, require
 
 
 class ReconstructionGrid(Pictures):
     """Writes reconstructions of the first validation images and interpolations between their codes.
 
-    "reconstructions" shows the first 2 * `pairs` images in two rows, each with the reconstructions below it.
+    "reconstructions" shows the first 2 * `pairs` images in two rows, each with its images' decoded codes below it.
     "interpolations" has one row for each column of it: the decoded straight line, in equal steps, from the
     code of its first original to the code of its second one, both ends included.
 
@@ -50,9 +50,9 @@ class ReconstructionGrid(Pictures):
         self.value_range = value_range
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Check that the module encodes, decodes and reconstructs."""
-        for protocol in (SupportsEncoding, SupportsDecoding, SupportsReconstruction):
-            require(pl_module, protocol, self)
+        """Check that the module encodes and decodes."""
+        require(pl_module, SupportsEncoding, self)
+        require(pl_module, SupportsDecoding, self)
 
     def draw(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Image.Image]:
         """Both pictures; none where there are fewer than two validation images."""
@@ -60,12 +60,14 @@ class ReconstructionGrid(Pictures):
         pairs = len(images) // 2
         if pairs == 0:
             return {}
-        autoencoder: SupportsReconstruction = require(pl_module, SupportsReconstruction, self)
-        rows = zip(images.split(pairs), autoencoder.reconstruct(images).split(pairs), strict=True)
+        encoder: SupportsEncoding = require(pl_module, SupportsEncoding, self)
+        decoder: SupportsDecoding = require(pl_module, SupportsDecoding, self)
+        codes = encoder.encode(images)
+        rows = zip(images.split(pairs), decoder.decode(codes).split(pairs), strict=True)
         reconstructions = torch.cat([part for row in rows for part in row])
         return {
             "reconstructions": tile(reconstructions, pairs, self.value_range),
-            "interpolations": tile(self._between(images, pl_module), self.steps, self.value_range),
+            "interpolations": tile(decoder.decode(self._between(codes)), self.steps, self.value_range),
         }
 
     def _first_images(self, trainer: pl.Trainer) -> Tensor:
@@ -78,10 +80,8 @@ class ReconstructionGrid(Pictures):
         count = min(len(found) // 2, self.pairs) * 2
         return torch.stack(found[:count]) if count else torch.empty(0)
 
-    def _between(self, images: Tensor, pl_module: pl.LightningModule) -> Tensor:
-        """The decoded lines (pairs * steps, C, H, W) from the images' first half to the second."""
-        encoder: SupportsEncoding = require(pl_module, SupportsEncoding, self)
-        decoder: SupportsDecoding = require(pl_module, SupportsDecoding, self)
-        start, end = encoder.encode(images).chunk(2)
-        share = torch.linspace(0, 1, self.steps, device=start.device, dtype=start.dtype).view(-1, 1)
-        return decoder.decode(torch.lerp(start[:, None], end[:, None], share).flatten(0, 1))
+    def _between(self, codes: Tensor) -> Tensor:
+        """Codes (pairs * steps, d) on the lines from the first half of codes (2 * pairs, d) to the second."""
+        start, end = codes.chunk(2)
+        share = torch.linspace(0, 1, self.steps, device=codes.device, dtype=codes.dtype).view(-1, 1)
+        return torch.lerp(start[:, None], end[:, None], share).flatten(0, 1)

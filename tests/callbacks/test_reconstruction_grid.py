@@ -27,15 +27,20 @@ pytestmark = lightning_noise
 
 
 class Recording(TinyAutoencoder):
-    """Notes the weights with which it reconstructs."""
+    """Notes the weights with which it decodes, and how many images it encodes, outside of training."""
 
     weight = torch.empty(0)
+    encoded = 0
 
-    def reconstruct(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor) -> Tensor:
+        self.encoded += 0 if torch.is_grad_enabled() else len(x)
+        return super().encode(x)
+
+    def decode(self, z: Tensor) -> Tensor:
         if not torch.is_grad_enabled():
             assert not self.training
             self.weight = self.decoder[0].weight.clone()  # type: ignore[union-attr]
-        return super().reconstruct(x)
+        return super().decode(z)
 
 
 def pixels(path: Path) -> Tensor:
@@ -83,6 +88,7 @@ def test_an_identity_shows_the_first_images_twice_and_straight_lines(tmp_path: P
 
 def test_interpolations_end_at_the_reconstructions(tmp_path: Path) -> None:
     module = fit(tmp_path, [ReconstructionGrid(2, 3)], max_epochs=1)
+    assert module.encoded == 4, "once for both pictures"
     interpolations, rows = (pixels(tmp_path / "media" / name) for name in names(tmp_path))
     assert (interpolations[:, 0] - rows[1]).abs().max() < 0.009
     assert (interpolations[:, -1] - rows[3]).abs().max() < 0.009
