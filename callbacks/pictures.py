@@ -45,7 +45,11 @@ class Pictures(Callback, ABC):
 
     @abstractmethod
     def draw(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Image.Image]:
-        """The pictures of this step by their keys; called on rank 0 only."""
+        """The pictures of this step by their keys; called on rank 0 only.
+
+        Raises:
+            ValueError: what there is cannot be drawn; all ranks raise it.
+        """
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count from where the run stands: a resumed one doesn't start at 0."""
@@ -71,14 +75,26 @@ class Pictures(Callback, ABC):
     def _publish(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # log_dir is broadcast from rank 0: all ranks have to ask for it.
         folder = Path(trainer.log_dir or trainer.default_root_dir) / "media"
-        if not trainer.is_global_zero:
-            return
-        with evaluating(pl_module), forked_rng(pl_module.device, self.seed):
-            pictures = self.draw(trainer, pl_module)
-        for key, picture in pictures.items():
+        for key, picture in self._drawn(trainer, pl_module).items():
             _save(picture, folder / f"{key}-step={trainer.global_step:07d}.png")
             for logger in trainer.loggers:
                 _log(logger, key, picture, trainer.global_step)
+
+    def _drawn(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Image.Image]:
+        """The pictures on rank 0, none on the others; a ValueError of rank 0's is raised by all."""
+        pictures: dict[str, Image.Image] = {}
+        refusal: ValueError | None = None
+        if trainer.is_global_zero:
+            try:
+                with evaluating(pl_module), forked_rng(pl_module.device, self.seed):
+                    pictures = self.draw(trainer, pl_module)
+            except ValueError as error:
+                refusal = error
+        # All processes stop together: one alone would leave the others waiting for it.
+        message = trainer.strategy.broadcast(None if refusal is None else str(refusal))
+        if message is not None:
+            raise refusal or ValueError(message)
+        return pictures
 
 
 def validation_batches(trainer: pl.Trainer) -> Iterator[Any]:
