@@ -64,6 +64,14 @@ def test_mmd_by_hand() -> None:
     assert mmd_to_normal(x, y).item() == pytest.approx(expected, abs=1e-5)
 
 
+def test_mmd_under_autocast_is_what_it_is_without() -> None:
+    torch.manual_seed(0)
+    x, y = 10 + torch.randn(64, 4), torch.randn(64, 4)
+    exact = mmd_to_normal(x.double(), y.double()).item()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert mmd_to_normal(x, y).item() == pytest.approx(exact, abs=1e-5)
+
+
 def test_mmd_of_equal_and_of_other_distributions() -> None:
     """Unbiased: around 0 for equal ones, of either sign."""
     values = [mmd_to_normal(torch.randn(64, 4), torch.randn(64, 4)).item() for _ in range(100)]
