@@ -1,0 +1,202 @@
+"""What benchmarks.autoencoder times of ours: the entropy term's share of a step, and whole trainings."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from benchmarks.autoencoder_report import (
+    BATCH_SIZE,
+    LATENT_DIM,
+    OUR_EAE,
+    OUR_VAE,
+    TERM,
+    WITH_TERM,
+    WITHOUT_TERM,
+)
+from datamodules import ImageDataModule
+from lit_modules import EntropicAutoencoder
+from lit_modules.parts.codes import CodeNorm
+from lit_modules.parts.entropy import knn_entropy
+
+TERM_REPEATS = 20
+Rounds = dict[str, list[float]]  # by contestant, one number a round
+Tell = Callable[[], object]
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Progress bars and tables of libraries go nowhere."""
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+        yield
+
+
+def in_rounds(contestants: Mapping[str, Callable[[], float]], rounds: int, advance: Callable[[], object]) -> Rounds:
+    """What each contestant gives in each round; all take their turn in a round, and a first one warms up."""
+    results: Rounds = {name: [] for name in contestants}
+    for number in range(rounds + 1):
+        for name, measure in contestants.items():
+            # Trainers leave cycles behind, which no other contestant's time should hold.
+            gc.collect()
+            value = measure()
+            if number > 0:
+                results[name].append(value)
+            advance()
+    return results
+
+
+# ---- The entropy term ----
+
+
+class StepEnds(Callback):
+    """When each training step ended."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        self.times.append(time.perf_counter())
+
+
+def fixed_batches(images: str, steps: int) -> DataLoader[Any]:
+    """The first batches of a source, floats already, as often as it takes."""
+    data = ImageDataModule(images, subset=4 * BATCH_SIZE, val_fraction=0, batch_size=BATCH_SIZE)
+    data.setup("fit")
+    batches = [data.on_after_batch_transfer(batch, 0) for batch in data.train_dataloader()]
+    return DataLoader([batches[i % len(batches)] for i in range(steps)], batch_size=None)  # type: ignore[arg-type]
+
+
+def seconds_per_step(network: str, regularizer: str, loader: DataLoader[Any]) -> float:
+    """Of a fresh autoencoder with code norm under a bare Trainer, from its first step's end to its last's."""
+    torch.manual_seed(0)
+    model = EntropicAutoencoder(network=network, latent_dim=LATENT_DIM, regularizer=regularizer, code_norm=True)
+    clock = StepEnds()
+    trainer = Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[clock],
+    )
+    trainer.fit(model, loader, [])
+    return (clock.times[-1] - clock.times[0]) / (len(clock.times) - 1)
+
+
+def seconds_of_term() -> float:
+    """Of the entropy of one batch's codes, forward and backward, by itself; the median of TERM_REPEATS."""
+    codes = CodeNorm(LATENT_DIM)(torch.randn(BATCH_SIZE, LATENT_DIM)).requires_grad_()
+    seconds = []
+    for _ in range(TERM_REPEATS):
+        start = time.perf_counter()
+        knn_entropy(codes).backward()
+        seconds.append(time.perf_counter() - start)
+    return median(seconds)
+
+
+def entropy_contestants(network: str, images: str, steps: int) -> dict[str, Callable[[], float]]:
+    """Seconds of a step with the term and without it, and of the term."""
+    loader = fixed_batches(images, 1 + steps)
+    return {
+        WITH_TERM: lambda: seconds_per_step(network, "entropy", loader),
+        WITHOUT_TERM: lambda: seconds_per_step(network, "none", loader),
+        TERM: seconds_of_term,
+    }
+
+
+# ---- Whole trainings ----
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all contestants have in common.
+
+    Attributes:
+        network: "dense" or "convolutional".
+        images: source of ImageDataModule.
+        count: number of images, a multiple of the batch size.
+        epochs: that are timed, after a first one that is not.
+    """
+
+    network: str
+    images: str
+    count: int
+    epochs: int
+
+    def data(self) -> ImageDataModule:
+        """The images; none are kept for validation."""
+        return ImageDataModule(self.images, subset=self.count, val_fraction=0, batch_size=BATCH_SIZE)
+
+    def tensor(self) -> Tensor:
+        """All images (count, 1, 28, 28) in [-1, 1]."""
+        data = self.data()
+        data.setup("fit")
+        return torch.cat([images for images, _ in data.reference_dataloader()])
+
+
+Contestant = Callable[[Setting, Tell], None]  # trains, and tells the end of each epoch
+
+
+class EpochEnds(Callback):
+    """Tells the end of each epoch."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._tell()
+
+
+def ours(setting: Setting, tell: Tell, *, regularizer: str, precision: Any = "32-true", fused: bool = False) -> None:
+    """EntropicAutoencoder under a Trainer with Lightning's defaults: progress bar, CSV log, checkpoint each epoch."""
+    torch.manual_seed(0)
+    arguments = {"fused": True} if fused else None
+    sizes = {"network": setting.network, "latent_dim": LATENT_DIM}
+    model = EntropicAutoencoder(regularizer=regularizer, optimizer_args=arguments, **sizes)  # type: ignore[arg-type]
+    epochs = 1 + setting.epochs
+    with tempfile.TemporaryDirectory() as folder:
+        options = {"default_root_dir": folder, "max_epochs": epochs, "precision": precision}
+        # Lightning's default, unless TensorBoard is installed.
+        logger = CSVLogger(folder)
+        trainer = Trainer(accelerator="cpu", logger=logger, callbacks=[EpochEnds(tell)], **options)
+        trainer.fit(model, datamodule=setting.data())
+
+
+OURS: dict[str, Contestant] = {
+    OUR_VAE: partial(ours, regularizer="kl"),
+    OUR_EAE: partial(ours, regularizer="entropy"),
+    f"{OUR_VAE}, fused Adam": partial(ours, regularizer="kl", fused=True),
+    f"{OUR_EAE}, fused Adam": partial(ours, regularizer="entropy", fused=True),
+    f"{OUR_VAE}, fused Adam, bf16-mixed": partial(ours, regularizer="kl", fused=True, precision="bf16-mixed"),
+    f"{OUR_EAE}, fused Adam, bf16-mixed": partial(ours, regularizer="entropy", fused=True, precision="bf16-mixed"),
+}
+
+
+def images_per_second(contestant: Contestant, setting: Setting) -> float:
+    """Of a fresh training, from the end of its first epoch to that of its last: all that happens between counts."""
+    ends: list[float] = []
+    with silent():
+        contestant(setting, lambda: ends.append(time.perf_counter()))
+    assert len(ends) == 1 + setting.epochs
+    return setting.count * setting.epochs / (ends[-1] - ends[0])
+
+
+def speed_contestants(setting: Setting, contestants: Mapping[str, Contestant]) -> dict[str, Callable[[], float]]:
+    """Images/s of each."""
+    return {name: partial(images_per_second, contestant, setting) for name, contestant in contestants.items()}
