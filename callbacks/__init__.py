@@ -4,6 +4,7 @@ from callbacks.code_scatter import CodeScatter
 from callbacks.ema import ExponentialMovingAverage, load_averaged_weights
 from callbacks.generative_metrics import GenerativeMetrics
 from callbacks.image_grid import ImageGrid
+from callbacks.keras_progress_bar import KerasProgressBar
 from callbacks.non_finite_guard import NonFiniteError, NonFiniteGuard
 from callbacks.reconstruction_grid import ReconstructionGrid
 from callbacks.run_summary import RunSummary
@@ -13,6 +14,7 @@ __all__ = [
     "ExponentialMovingAverage",
     "GenerativeMetrics",
     "ImageGrid",
+    "KerasProgressBar",
     "NonFiniteError",
     "NonFiniteGuard",
     "ReconstructionGrid",
