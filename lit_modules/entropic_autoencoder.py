@@ -59,6 +59,7 @@ class EntropicAutoencoder(BaseModule):
         betas: of Adam and its kin; other optimizers don't get it.
         lr_schedule: "constant", or "linear" or "cosine" falling to 0 at the run's end.
         warmup_steps: steps in which the learning rate rises linearly first.
+        channels_last: keep images and kernels in channels-last order, faster for convolutions on most machines.
         compile: torch.compile both networks.
         encoder: a network of your own, images (B, C, H, W) to (B, d), for "kl" to (B, 2 d): mean and log variance.
         decoder: a network of your own, codes (B, d) to images. Networks passed from Python are not saved as
@@ -87,6 +88,7 @@ class EntropicAutoencoder(BaseModule):
         betas: Sequence[float] = (0.9, 0.999),
         lr_schedule: str = "constant",
         warmup_steps: int = 0,
+        channels_last: bool = False,
         compile: bool = False,
         encoder: nn.Module | None = None,
         decoder: nn.Module | None = None,
@@ -102,6 +104,7 @@ class EntropicAutoencoder(BaseModule):
             default = default_coders(network, **sizes, outputs=outputs)
             encoder, decoder = encoder or default[0], decoder or default[1]
         self.encoder, self.decoder = encoder, decoder
+        self.lay_out(encoder, decoder)
         normed = regularizer == "entropy" if code_norm is None else code_norm
         self.code_norm = CodeNorm(latent_dim) if normed else nn.Identity()
         self.sampler = CodeSampler(latent_dim, sampler_components) if sampler_components else None
@@ -125,7 +128,7 @@ class EntropicAutoencoder(BaseModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """|x - D(z)|^2 per image + lambda R(z) (scalar) of a batch: images (B, C, H, W), labels."""
-        x = self.images(batch)
+        x = self.to_memory_format(self.images(batch))
         z, regularization = self._regularized_codes(x)
         reconstruction = self._squared_error(self.decoder(z), x).mean()
         loss = reconstruction + self._weight() * regularization

@@ -83,9 +83,7 @@ class GANModule(BaseModule):
         self.generator, self.discriminator = generator, discriminator
         if hp["spectral_norm"]:
             apply_spectral_norm(self.discriminator, hp["power_iterations"])
-        if hp["channels_last"]:
-            self.generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            self.discriminator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.lay_out(self.generator, self.discriminator)
 
     def networks_and_rates(self) -> dict[str, tuple[nn.Module, float]]:
         """By name, each network and its learning rate."""
@@ -112,11 +110,6 @@ class GANModule(BaseModule):
         if x_f.shape != x_r.shape:
             raise ValueError(f"the generator makes {tuple(x_f.shape)}, the batch holds {tuple(x_r.shape)}")
         return x_f
-
-    def to_memory_format(self, x: Tensor) -> Tensor:
-        """``x`` in channels-last order if that is asked for and it is images."""
-        images = self.hparams["channels_last"] and x.dim() == 4
-        return x.contiguous(memory_format=torch.channels_last) if images else x
 
     def log_means(self, parts: list[dict[str, Tensor]]) -> None:
         """Log each quantity's mean over the parts of a step that have it and over ranks, in one exchange."""

@@ -204,6 +204,16 @@ def test_precision(trainer: Any, batches: Any, images: Tensor, precision: str, r
     assert model.sample(2).dtype == torch.float32
 
 
+def test_channels_last_trains_alike(trainer: Any, batches: Any, images: Tensor) -> None:
+    states = []
+    for channels_last in (False, True):
+        torch.manual_seed(0)
+        model = EntropicAutoencoder(8, channels=3, latent_dim=3, width=4, channels_last=channels_last)
+        assert model.encoder.layers[0].weight.is_contiguous(memory_format=torch.channels_last) == channels_last
+        states.append(fitted(trainer, batches(images.repeat(1, 3, 1, 1), 8), model))
+    assert parameters_differ_by(*states) < 1e-4
+
+
 def test_schedule_and_clipping_are_the_trainers(trainer: Any, batches: Any, images: Tensor) -> None:
     model = EntropicAutoencoder(**SMALL, lr_schedule="cosine", warmup_steps=2)
     fitted(trainer, batches(images, 8), model, max_steps=4, gradient_clip_val=1.0, accumulate_grad_batches=2)
