@@ -172,6 +172,9 @@ class KerasProgressBar(ProgressBar):
         if self._training is None:
             if not counts_the_run(trainer):
                 screen.keep(headline(trainer))
+                if batches_done == 0:
+                    # A checkpoint of an epoch's last batch brings that epoch's means.
+                    self._values.restart()
             self._training = training_task(trainer, batches_done)
         self._training.go_on()
         self._is_open = True
