@@ -8,6 +8,8 @@ from callbacks.keras_progress_bar import KerasProgressBar
 from callbacks.non_finite_guard import NonFiniteError, NonFiniteGuard
 from callbacks.reconstruction_grid import ReconstructionGrid
 from callbacks.run_summary import RunSummary
+from callbacks.weight_constraint import WeightConstraint
+from callbacks.weight_normalization import WeightNormalization
 
 __all__ = [
     "CodeScatter",
@@ -19,5 +21,7 @@ __all__ = [
     "NonFiniteGuard",
     "ReconstructionGrid",
     "RunSummary",
+    "WeightConstraint",
+    "WeightNormalization",
     "load_averaged_weights",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @runtime_checkable
@@ -65,6 +65,14 @@ class SupportsReference(Protocol):
 
     def reference_dataloader(self) -> Iterable[Any]:
         """This rank's share of the training images, not augmented, in order: batches (images, labels)."""
+
+
+@runtime_checkable
+class PreparesModule(Protocol):
+    """A callback that gives a module other parameters, such as normalized ones, before a checkpoint is loaded."""
+
+    def prepare_module(self, pl_module: nn.Module, /) -> None:
+        """Change the module in place; doing it again changes nothing."""
 
 
 def require(module: object, protocol: type[Any], asked_by: object) -> Any:

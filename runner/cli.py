@@ -19,6 +19,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from callbacks.non_finite_guard import NonFiniteError, NonFiniteGuard
+from callbacks.protocols import PreparesModule
 from callbacks.run_summary import RunSummary
 from runner import run_folder
 from runner.checkpoints import AtomicCheckpointIO, RunCheckpoint
@@ -126,6 +127,9 @@ class RunCLI(LightningCLI):
     def after_instantiate_classes(self) -> None:
         """Compares the checkpoint with the module that is going to load it."""
         if self.checkpoint:
+            for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, PreparesModule):
+                    callback.prepare_module(self.model)
             check_checkpoint(self.checkpoint, self.model)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

@@ -14,17 +14,10 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations, parametrize
+from torch.nn.utils import parametrize
 
-KERNELS = (
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-    nn.Linear,
-)
+from weight_norms import KERNELS, normalize
+
 NORMALIZATIONS = ("batch", "none")
 
 
@@ -169,7 +162,7 @@ class PointDiscriminator(nn.Module):
 
 def apply_spectral_norm(module: nn.Module, n_power_iterations: int = 1) -> nn.Module:
     """Divide every kernel (dense, convolution, transposed convolution) by its largest singular value, in
-    place.
+    place: the kind "spectral" of `weight_norms`.
 
     The value is estimated by ``n_power_iterations`` power iterations at each use in training mode (the
     article's author takes 5); a convolution's kernel counts as a matrix (out, in * h * w), as in Miyato et
@@ -183,11 +176,7 @@ def apply_spectral_norm(module: nn.Module, n_power_iterations: int = 1) -> nn.Mo
     """
     if n_power_iterations < 1:
         raise ValueError(f"power_iterations={n_power_iterations} must be at least 1")
-    kernels = [part for part in module.modules() if isinstance(part, KERNELS)]
-    if not kernels:
-        raise ValueError(f"{type(module).__name__} has no kernel to apply spectral_norm to")
-    for part in kernels:
-        parametrizations.spectral_norm(part, n_power_iterations=n_power_iterations)
+    normalize(module, "spectral", {"n_power_iterations": n_power_iterations})
     return module
 
 
@@ -195,8 +184,8 @@ def apply_spectral_norm(module: nn.Module, n_power_iterations: int = 1) -> nn.Mo
 def cached_weights(module: nn.Module, *, iterate: bool = True) -> Iterator[None]:
     """Compute the module's normalized weights once, in float32, for all forward passes inside.
 
-    Without it, torch's spectral norm iterates at each pass, so that two passes of one step see different
-    weights, and under autocast it takes the singular value in half precision.
+    Without it, the spectral norm iterates at each pass, so that two passes of one step see different weights,
+    and under autocast a parametrization of torch's or of your own computes in half precision.
 
     Args:
         module: whose weights.
