@@ -2,6 +2,7 @@
 
 from callbacks.code_scatter import CodeScatter
 from callbacks.ema import ExponentialMovingAverage, load_averaged_weights
+from callbacks.flow_picture import FlowPicture
 from callbacks.generative_metrics import GenerativeMetrics
 from callbacks.image_grid import ImageGrid
 from callbacks.keras_progress_bar import KerasProgressBar
@@ -14,6 +15,7 @@ from callbacks.weight_normalization import WeightNormalization
 __all__ = [
     "CodeScatter",
     "ExponentialMovingAverage",
+    "FlowPicture",
     "GenerativeMetrics",
     "ImageGrid",
     "KerasProgressBar",

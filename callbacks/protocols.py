@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -73,6 +73,18 @@ class PreparesModule(Protocol):
 
     def prepare_module(self, pl_module: nn.Module, /) -> None:
         """Change the module in place; doing it again changes nothing."""
+
+
+@runtime_checkable
+class SupportsFlow(Protocol):
+    """A module that measures how its loss moves in time while it is trained."""
+
+    def flow_point(self) -> Mapping[str, Any] | None:
+        """What was measured at the last step, None if nothing was.
+
+        Numbers "step", "time", "loss", "dloss_dt" and "dloss_dt_predicted"; perhaps the parameters, a list "theta";
+        perhaps "ode_theta" and "ode_loss", the same at that time on the trajectory that is followed.
+        """
 
 
 def require(module: object, protocol: type[Any], asked_by: object) -> Any:

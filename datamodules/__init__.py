@@ -2,5 +2,6 @@
 
 from datamodules.images import ImageDataModule
 from datamodules.points import PointsDataModule
+from datamodules.steps import StepsDataModule
 
-__all__ = ["ImageDataModule", "PointsDataModule"]
+__all__ = ["ImageDataModule", "PointsDataModule", "StepsDataModule"]

@@ -124,6 +124,7 @@ class RelativisticGAN(GANModule):
         self.loss = adversarial_loss(loss, h=h, pairing=pairing)
         self.penalties = Penalties(gp_weight, r1_weight, r2_weight, penalty_interval)
         self._check_arguments()
+        optimizers.refuse_closures(optimizer)
         self._optimizer_args = optimizers.optimizer_arguments(optimizer, betas, optimizer_args or {})
         self.set_networks(generator, discriminator)
         self._window: list[Tensor] = []

@@ -235,7 +235,7 @@ def _exit_code(arguments: list[str], debug: bool) -> int:
     except RunInterrupted as stop:
         # Lightning kills the whole run when a child ends with another code than 0; the parent's is what counts.
         return 0 if _is_child() else stop.exit_code
-    except NonFiniteError as error:
+    except (NonFiniteError, FloatingPointError) as error:
         return _report(error, 0 if _is_child() else 1, debug)
     except (UserError, PluginError, MisconfigurationException) as error:
         return _report(error, 2, debug)

@@ -4,8 +4,10 @@ import difflib
 import importlib
 import inspect
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import entry_points
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Trainer
@@ -18,33 +20,92 @@ from lit_modules.parts.adversarial import check_name
 SCHEDULES = ("constant", "linear", "cosine")
 
 
+PLUGINS = "litspaces.optimizers"
+
+
 def optimizer_class(path: str) -> type[Optimizer]:
-    """The optimizer class at ``path``: "torch.optim.Adam", "Adam" for short, or a class of another package.
+    """The optimizer class at ``path``.
+
+    Args:
+        path: "torch.optim.Adam" or "Adam" for short; the short name of a class that an installed package registers in
+            the entry-point group ``litspaces.optimizers``, as this one does with "LossGuidedFlow"; or the path of any
+            other class.
 
     Raises:
-        ValueError: no such optimizer, with the nearest one of torch; one whose step needs a closure (LBFGS).
+        ValueError: no such optimizer, with the nearest one, or one whose package can't be imported.
     """
     module_name, _, name = path.rpartition(".")
+    found = None if module_name else _registered_class(name)
+    if found is None:
+        try:
+            found = getattr(importlib.import_module(module_name or "torch.optim"), name)
+        except (ImportError, AttributeError):
+            found = None
+    if not _is_optimizer(found):
+        raise ValueError(f"optimizer={path!r} is not the path of an optimizer class.{_nearest(name)}")
+    return cast(type[Optimizer], found)
+
+
+def _is_optimizer(found: object) -> bool:
+    return inspect.isclass(found) and issubclass(found, Optimizer) and found is not Optimizer
+
+
+def _registered_class(name: str) -> object:
+    """The class of that short name, None if torch has one or nobody does."""
+    points = [point for point in entry_points(group=PLUGINS) if point.name == name]
+    if not points or hasattr(torch.optim, name):
+        return None
     try:
-        found = getattr(importlib.import_module(module_name or "torch.optim"), name)
-    except (ImportError, AttributeError):
-        found = None
-    if not (inspect.isclass(found) and issubclass(found, Optimizer)) or found is Optimizer:
-        known = [n for n, c in vars(torch.optim).items() if inspect.isclass(c) and issubclass(c, Optimizer)]
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        hint = f" Did you mean 'torch.optim.{near[0]}'?" if near else ""
-        raise ValueError(f"optimizer={path!r} is not the path of an optimizer class.{hint}")
+        return points[0].load()
+    except Exception as error:
+        # Whatever went wrong: it is code that is not ours.
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"optimizer={name!r} ({points[0].value}) cannot be imported: {reason}") from error
+
+
+def _registered() -> Iterator[type[Optimizer]]:
+    """The registered classes, without those that can't be imported."""
+    for name in entry_points(group=PLUGINS).names:
+        with suppress(ValueError):
+            yield optimizer_class(name)
+
+
+def _of_torch() -> dict[str, type[Optimizer]]:
+    return {name: found for name, found in vars(torch.optim).items() if _is_optimizer(found)}
+
+
+def _nearest(name: str) -> str:
+    known = {short: f"torch.optim.{short}" for short in _of_torch()}
+    known |= {short: short for short in entry_points(group=PLUGINS).names}
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f" Did you mean '{known[near[0]]}'?" if near else ""
+
+
+def needs_closure(found: type[Optimizer]) -> bool:
+    """Whether the optimizer's step needs a closure that evaluates the loss, as torch's LBFGS and LossGuidedFlow."""
     closure = inspect.signature(found.step).parameters.get("closure")
-    if closure is not None and closure.default is inspect.Parameter.empty:
-        raise ValueError(
-            f"optimizer={path!r} evaluates the loss several times a step, which a game between two"
-            " optimizers does not allow: choose one whose step needs no closure, such as torch.optim.Adam"
-        )
-    return found
+    required = closure is not None and closure.default is inspect.Parameter.empty
+    return required or getattr(found, "needs_closure", False)
 
 
-def optimizer_arguments(path: str, betas: list[float], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments for the optimizer at ``path``: ``extra``, and ``betas`` where it has such an
+def refuse_closures(path: str) -> None:
+    """For a module that optimizes manually and so has no closure to pass.
+
+    Raises:
+        ValueError: the optimizer at ``path`` needs one; names all that do.
+    """
+    if not needs_closure(optimizer_class(path)):
+        return
+    known = [*_of_torch().values(), optimizer_class(path), *_registered()]
+    names = sorted({found.__name__ for found in known if needs_closure(found)})
+    raise ValueError(
+        f"optimizer={path!r} evaluates the loss within its step, for which it needs a closure, which a game between"
+        f" two optimizers does not allow: all but {' and '.join(names)} can be chosen here"
+    )
+
+
+def optimizer_arguments(path: str, betas: Sequence[float], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments for the optimizer at ``path``: ``extra``, and ``betas`` (if any) where it has such an
     argument.
 
     Raises:
@@ -53,9 +114,11 @@ def optimizer_arguments(path: str, betas: list[float], extra: Mapping[str, Any])
     known = [p for p in inspect.signature(optimizer_class(path)).parameters if p not in ("params", "lr")]
     for name in extra:
         if name == "lr":
-            raise ValueError("optimizer_args has 'lr': set discriminator_lr and generator_lr instead")
+            raise ValueError(
+                "optimizer_args has 'lr': set learning_rate (or discriminator_lr and generator_lr) instead"
+            )
         check_name(f"argument of {path} in optimizer_args", name, tuple(known))
-    defaults = {"betas": tuple(betas)} if "betas" in known else {}
+    defaults = {"betas": tuple(betas)} if betas and "betas" in known else {}
     return defaults | dict(extra)
 
 
@@ -78,15 +141,16 @@ def build_optimizer(
 
 
 def ignores_gradient_scale(path: str, arguments: Mapping[str, Any]) -> bool:
-    """Whether a gradient three times as large moves a parameter as far, as with Adam and RMSprop. Tried out."""
+    """Whether a parameter moves as far if its gradient alone is three times as large, as with Adam. Tried out."""
 
     def moved_by(scale: float) -> float:
-        layer = nn.ParameterList([torch.zeros(2, 2)])
+        """How far a parameter moves, as a multiple of what another one does."""
+        layer = nn.ParameterList([torch.zeros(2, 2), torch.zeros(2, 2)])
         optimizer = build_optimizer({"layer": (layer, 1e-3)}, path, arguments)
         for step in range(3):
-            layer[0].grad = scale * (torch.eye(2) + step)
-            optimizer.step()
-        return layer[0].norm().item()
+            layer[0].grad, layer[1].grad = scale * (torch.eye(2) + step), torch.eye(2) + step
+            optimizer.step(lambda: 1.0)
+        return (layer[0].norm() / layer[1].norm()).item()
 
     return moved_by(3.0) < 1.5 * moved_by(1.0)
 

@@ -1,11 +1,16 @@
 """Optimizers by path and schedules by name."""
 
 import math
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 
 import pytest
 import torch
 from torch import nn
 
+from lit_modules import RelativisticGAN
+from lit_modules.parts import optimizers
+from lit_modules.parts.flows import SignFlow
+from lit_modules.parts.loss_guided import LossGuidedFlow
 from lit_modules.parts.optimizers import (
     build_optimizer,
     build_scheduler,
@@ -13,6 +18,7 @@ from lit_modules.parts.optimizers import (
     learning_rate_factor,
     optimizer_arguments,
     optimizer_class,
+    refuse_closures,
 )
 
 
@@ -25,16 +31,51 @@ def test_paths() -> None:
         optimizer_class("no_such_package.Adam")
     with pytest.raises(ValueError, match="is not the path"):
         optimizer_class("torch.optim.Optimizer")
-    with pytest.raises(ValueError, match="needs no closure"):
-        optimizer_class("torch.optim.LBFGS")
+
+
+def test_registered_short_names() -> None:
+    assert optimizer_class("LossGuidedFlow") is LossGuidedFlow
+    assert optimizer_class("lit_modules.parts.flows.SignFlow") is SignFlow
+    with pytest.raises(ValueError, match=r"'LossGuidedFlw' is not .* Did you mean 'LossGuidedFlow'\?"):
+        optimizer_class("LossGuidedFlw")
+
+
+def test_a_registered_optimizer_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = EntryPoint("Broken", "a_module_that_is_not_there:Broken", optimizers.PLUGINS)
+    points = EntryPoints([broken, *entry_points(group=optimizers.PLUGINS)])
+    monkeypatch.setattr(optimizers, "entry_points", lambda group: points)
+    with pytest.raises(ValueError, match=r"optimizer='Broken' \(a_module_.*Broken\) cannot be imported: ModuleNot"):
+        optimizer_class("Broken")
+    # It does not stand in the way of the others.
+    with pytest.raises(ValueError, match="all but LBFGS and LossGuidedFlow"):
+        refuse_closures("LBFGS")
+
+
+def test_torchs_names_are_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = EntryPoints([EntryPoint("Adam", "lit_modules.parts.flows:SignFlow", optimizers.PLUGINS)])
+    monkeypatch.setattr(optimizers, "entry_points", lambda group: points)
+    assert optimizer_class("Adam") is torch.optim.Adam
+
+
+@pytest.mark.parametrize("path", ["LBFGS", "LossGuidedFlow", "lit_modules.parts.loss_guided.LossGuidedFlow"])
+def test_manual_optimization_takes_no_closure(path: str) -> None:
+    with pytest.raises(ValueError, match=r"needs a closure, .* all but LBFGS and LossGuidedFlow can be chosen here"):
+        RelativisticGAN(optimizer=path)
+    with pytest.raises(ValueError, match="all but LBFGS and LossGuidedFlow"):
+        refuse_closures(path)
+    for other in "Adam", "GradientFlow", "SignFlow", "ScalarRMSprop", "DampedFlow":
+        refuse_closures(other)
+        RelativisticGAN(network="points", width=2, optimizer=other)
 
 
 def test_arguments() -> None:
     assert optimizer_arguments("Adam", [0.5, 0.9], {"eps": 1e-6}) == {"betas": (0.5, 0.9), "eps": 1e-6}
     assert optimizer_arguments("SGD", [0.5, 0.9], {"momentum": 0.9}) == {"momentum": 0.9}
+    assert optimizer_arguments("Adam", [], {}) == {}
+    assert optimizer_arguments("LossGuidedFlow", [0.5, 0.9], {"max_ratio": 10}) == {"max_ratio": 10}
     with pytest.raises(ValueError, match="Did you mean 'momentum'"):
         optimizer_arguments("SGD", [0.5, 0.9], {"momentun": 0.9})
-    with pytest.raises(ValueError, match="discriminator_lr"):
+    with pytest.raises(ValueError, match=r"set learning_rate \(or discriminator_lr and generator_lr\)"):
         optimizer_arguments("SGD", [0.5, 0.9], {"lr": 0.9})
 
 
@@ -59,6 +100,12 @@ def test_groups_by_network() -> None:
         ("Adagrad", {}, True),
         ("SGD", {}, False),
         ("SGD", {"momentum": 0.9, "weight_decay": 0.1}, False),
+        ("GradientFlow", {}, False),
+        ("SignFlow", {}, True),
+        # They divide by the size of the whole gradient: what one network's is multiplied by remains.
+        ("ScalarRMSprop", {}, False),
+        ("LossGuidedFlow", {}, False),
+        ("LBFGS", {}, False),
     ],
 )
 def test_scale_of_gradients(path: str, arguments: dict[str, float], expected: bool) -> None:
