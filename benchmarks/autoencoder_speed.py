@@ -163,29 +163,25 @@ class EpochEnds(Callback):
         self._tell()
 
 
-def ours(setting: Setting, tell: Tell, *, regularizer: str, precision: Any = "32-true", fused: bool = False) -> None:
+def ours(setting: Setting, tell: Tell, *, regularizer: str, precision: Any = "32-true", tuned: bool = False) -> None:
     """EntropicAutoencoder under a Trainer with Lightning's defaults: progress bar, CSV log, checkpoint each epoch."""
     torch.manual_seed(0)
-    arguments = {"fused": True} if fused else None
-    sizes = {"network": setting.network, "latent_dim": LATENT_DIM}
-    model = EntropicAutoencoder(regularizer=regularizer, optimizer_args=arguments, **sizes)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"optimizer_args": {"fused": True}, "channels_last": True} if tuned else {}
+    model = EntropicAutoencoder(regularizer=regularizer, network=setting.network, latent_dim=LATENT_DIM, **options)
     epochs = 1 + setting.epochs
     with tempfile.TemporaryDirectory() as folder:
-        options = {"default_root_dir": folder, "max_epochs": epochs, "precision": precision}
-        # Lightning's default, unless TensorBoard is installed.
-        logger = CSVLogger(folder)
-        trainer = Trainer(accelerator="cpu", logger=logger, callbacks=[EpochEnds(tell)], **options)
+        # Lightning's default logger, unless TensorBoard is installed.
+        common = {"default_root_dir": folder, "logger": CSVLogger(folder), "callbacks": [EpochEnds(tell)]}
+        trainer = Trainer(accelerator="cpu", max_epochs=epochs, precision=precision, **common)
         trainer.fit(model, datamodule=setting.data())
 
 
-OURS: dict[str, Contestant] = {
-    OUR_VAE: partial(ours, regularizer="kl"),
-    OUR_EAE: partial(ours, regularizer="entropy"),
-    f"{OUR_VAE}, fused Adam": partial(ours, regularizer="kl", fused=True),
-    f"{OUR_EAE}, fused Adam": partial(ours, regularizer="entropy", fused=True),
-    f"{OUR_VAE}, fused Adam, bf16-mixed": partial(ours, regularizer="kl", fused=True, precision="bf16-mixed"),
-    f"{OUR_EAE}, fused Adam, bf16-mixed": partial(ours, regularizer="entropy", fused=True, precision="bf16-mixed"),
-}
+OURS: dict[str, Contestant] = {}
+for name, regularizer in ((OUR_VAE, "kl"), (OUR_EAE, "entropy")):
+    tuned = partial(ours, regularizer=regularizer, tuned=True)
+    OURS[name] = partial(ours, regularizer=regularizer)
+    OURS[f"{name}, tuned"] = tuned
+    OURS[f"{name}, tuned, bf16-mixed"] = partial(tuned, precision="bf16-mixed")
 
 
 def images_per_second(contestant: Contestant, setting: Setting) -> float:

@@ -137,7 +137,7 @@ def test_images_per_second_counts_from_the_first_epochs_end(monkeypatch: pytest.
     "ignore:Total length of",
     "ignore:Precision bf16-mixed is not supported by the",
 )
-@pytest.mark.parametrize("name", [OUR_EAE, f"{OUR_VAE}, fused Adam", f"{OUR_VAE}, fused Adam, bf16-mixed"])
+@pytest.mark.parametrize("name", [OUR_EAE, f"{OUR_VAE}, tuned", f"{OUR_VAE}, tuned, bf16-mixed"])
 def test_ours_train_on_all_images_in_each_epoch(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     batches: list[int] = []
