@@ -30,7 +30,7 @@ SPEED_NOTES = f"""\
   visits all contestants in turn, a first round warms up. Ratios are taken within a round; medians count.
 - pythae has no EAE: our EAE is compared with pythae's VAE, too.
 - Tuned is the same arithmetic faster: fused Adam (`optimizer_args: {{fused: true}}`, pythae's `optimizer_params`)
-  and, for convolutions, `channels_last: true`, which pythae does not have. The last column compares with its fused Adam.
+  and, for convolutions, `channels_last: true`, which pythae has not. The last column compares with its fused Adam.
 - bf16-mixed (`--trainer.precision bf16-mixed`) multiplies matrices in bfloat16: another precision than pythae's, whose
   `amp` is for CUDA alone. It pays on processors that have instructions for it (avx512_bf16, amx)."""
 QUALITY_NOTES = """\
