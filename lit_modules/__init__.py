@@ -1,8 +1,20 @@
 """Lightning modules for articles of the blog Scientific Spaces, one file an article."""
 
 from lit_modules.entropic_autoencoder import EntropicAutoencoder
+from lit_modules.freeform import FreeformAutoencoder, FreeformClassifier, FreeLosses, add_loss, add_metric, collect
 from lit_modules.optimization_flow import OptimizationFlow
 from lit_modules.relativistic_gan import RelativisticGAN
 from lit_modules.single_loss_gan import SingleLossGAN
 
-__all__ = ["EntropicAutoencoder", "OptimizationFlow", "RelativisticGAN", "SingleLossGAN"]
+__all__ = [
+    "EntropicAutoencoder",
+    "FreeLosses",
+    "FreeformAutoencoder",
+    "FreeformClassifier",
+    "OptimizationFlow",
+    "RelativisticGAN",
+    "SingleLossGAN",
+    "add_loss",
+    "add_metric",
+    "collect",
+]
