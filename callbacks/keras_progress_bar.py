@@ -26,9 +26,8 @@ class KerasProgressBar(ProgressBar):
     Behind the bar stands the time left, and on a finished line the time taken. Values that a training step logs with
     `prog_bar=True` are means over the epoch's batches so far; what an epoch's end or a validation logs follows as it
     is. A validation ends the line, and training goes on in a new one. Where only `max_steps` limits a run, its epochs
-    are nobody's concern: steps count from the run's beginning, and means begin anew after each validation.
-
-    Like `keras.utils.Progbar`; see docs/keras_progress_bar.md.
+    are nobody's concern: steps count from the run's beginning, and means begin anew after each validation. Like
+    `keras.utils.Progbar`; see docs/keras_progress_bar.md.
 
     Args:
         stateful_metrics: names of training values that are shown as they were logged last instead of as means; "all"
@@ -58,10 +57,9 @@ class KerasProgressBar(ProgressBar):
         # The epoch's (or the run's) steps, and what is done meanwhile: an evaluation.
         self._training: Task | None = None
         self._inner: Task | None = None
-        # The training line: whether there is one, its last state once that is reached, and whether the epoch ends too.
-        self._is_open = False
+        # The training line: whether there is one, whether its epoch ends too, and its last state once that is reached.
+        self._is_open = self._epoch_is_over = False
         self._complete: Line | None = None
-        self._epoch_is_over = False
 
     # ---- What Lightning asks of a progress bar ----
 
@@ -89,12 +87,13 @@ class KerasProgressBar(ProgressBar):
 
     def state_dict(self) -> dict[str, Any]:
         """The means, so that a run resumed in the middle of an epoch goes on with them."""
-        means_are_over = self._complete and (self._epoch_is_over or counts_the_run(self.trainer))
-        return {} if means_are_over else self._values.state_dict(self.trainer)
+        over = self._complete and (self._epoch_is_over or counts_the_run(self.trainer))
+        return {} if over else self._values.state_dict(self.trainer)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on with the means of a checkpoint."""
-        self._values.load_state_dict(state_dict)
+        """Goes on with the means of a checkpoint, if there is training to go on with."""
+        if self.trainer.state.fn == "fit":
+            self._values.load_state_dict(state_dict)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Gets the terminal; on other processes than the first nothing is shown."""
@@ -117,7 +116,7 @@ class KerasProgressBar(ProgressBar):
         self._forget()
 
     def _forget(self) -> None:
-        if self._terminal:
+        if self._terminal is not None:
             self._terminal.clear()
         self._terminal = self._training = self._inner = self._complete = None
         self._is_open = self._epoch_is_over = False
@@ -172,8 +171,8 @@ class KerasProgressBar(ProgressBar):
         if self._training is None:
             if not counts_the_run(trainer):
                 screen.keep(headline(trainer))
+                # A checkpoint of an epoch's last batch brings that epoch's means.
                 if batches_done == 0:
-                    # A checkpoint of an epoch's last batch brings that epoch's means.
                     self._values.restart()
             self._training = training_task(trainer, batches_done)
         self._training.go_on()
@@ -264,14 +263,9 @@ class KerasProgressBar(ProgressBar):
 
     @contextmanager
     def stage(self, description: str, total: int | None) -> Iterator[Callable[[int], object]]:
-        """Shows, in place of the current line, the progress of work that another callback does by itself.
+        """Shows the progress of `total` (None: unknown) units of another callback's work, in place of the current line.
 
-        Args:
-            description: stands before the count.
-            total: the units of work; None if nobody knows.
-
-        Yields:
-            What to call with the number of units just done.
+        What it yields is to be called with the number of units just done.
         """
         task = Task(total, label=description)
 

@@ -80,7 +80,11 @@ class LoggedValues:
                 rank_zero_warn(f"stateful_metrics: no training step logged {name!r} with prog_bar=True{hint}")
 
     def state_dict(self, trainer: Trainer) -> dict[str, list[float]]:
-        """Sum and number of steps by name."""
+        """Sum and number of steps by name.
+
+        In a checkpoint that is written at the end of a step, what was logged after the bar's turn is that of the step
+        before.
+        """
         return {name: [total, count] for name, (total, count) in self._with_pending(trainer).items()}
 
     def load_state_dict(self, state: dict[str, list[float]]) -> None:

@@ -98,7 +98,7 @@ def shown(
         trainer.fit(module, train, val, **run)
     else:
         silent = {} if do == "predict" else {"verbose": False}
-        getattr(trainer, do)(module, val, **silent)
+        getattr(trainer, do)(module, val, **silent, **run)
     return screen(stream.getvalue())
 
 
@@ -428,6 +428,19 @@ def test_a_resumed_run_goes_on_with_its_means(
     assert got == wanted[-len(got) :]
 
 
+def test_an_evaluation_of_a_checkpoint_shows_none_of_the_trainings_means(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = quiet_trainer(callbacks=[KerasProgressBar()], enable_progress_bar=True, limit_train_batches=3)
+    trainer.fit(Numbers(), batches(4), batches(2))
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    checkpoint = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    checkpoint["callbacks"]["KerasProgressBar"] = {"loss": [1.0, 2]}
+    torch.save(checkpoint, tmp_path / "a.ckpt")
+    rows = shown(monkeypatch, do="validate", ckpt_path=tmp_path / "a.ckpt")
+    assert rows == [f"2/2 {FULL} 4s 2s/step - val/loss: 10.0000", ""]
+
+
 # ---- Others ----
 
 
@@ -476,6 +489,15 @@ def test_nothing_at_all(do: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert bar.is_disabled
     with bar.stage("Generating", 3) as advance:
         advance(1)
+
+
+@pytest.mark.slow
+def test_of_two_processes_one_shows_a_bar(capfd: pytest.CaptureFixture[str]) -> None:
+    trainer = quiet_trainer(
+        callbacks=[KerasProgressBar()], enable_progress_bar=True, devices=2, strategy="ddp_spawn", max_epochs=2
+    )
+    trainer.fit(Numbers(), batches(4), batches(2))
+    assert [line.split(" ")[0] for line in capfd.readouterr().out.splitlines()] == ["Epoch", "2/2"] * 2
 
 
 def test_fewer_updates(monkeypatch: pytest.MonkeyPatch) -> None:
