@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -40,8 +41,8 @@ def style_of(stream: TextIO) -> Style:
 class Screen:
     """Writes progress lines to one stream.
 
-    While a line is shown, what others write to stdout or stderr goes above it: both are replaced by streams that take
-    the line away, write, and put it back.
+    While a line is shown, what others write to stdout or stderr, and log there, goes above it: both are replaced by
+    streams that take the line away, write, and put it back.
 
     Args:
         stream: where to write.
@@ -164,12 +165,23 @@ class _Watched:
     screen: Screen
 
     def __post_init__(self) -> None:
-        setattr(sys, self.name, cast(TextIO, self))
+        setattr(sys, self.name, self)
+        # Lightning's log goes to the stream that was there when it was imported.
+        self._pass(self.stream, cast(TextIO, self))
 
     def remove(self) -> None:
         # Somebody may have replaced it in turn; then it goes on as a stream that only passes on.
         if getattr(sys, self.name) is self:
             setattr(sys, self.name, self.stream)
+        self._pass(cast(TextIO, self), self.stream)
+
+    @staticmethod
+    def _pass(old: TextIO, new: TextIO) -> None:
+        for logger in [logging.root, *logging.root.manager.loggerDict.values()]:
+            for handler in getattr(logger, "handlers", []):
+                # One that looks for its stream each time it writes has none to set.
+                if isinstance(handler, logging.StreamHandler) and vars(handler).get("stream") is old:
+                    handler.setStream(new)
 
     def write(self, text: str) -> int:
         return self.screen.write_above(self.stream, text)

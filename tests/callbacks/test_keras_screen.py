@@ -1,6 +1,7 @@
 """Lines in a terminal, in a notebook and in a file; others may print meanwhile."""
 
 import io
+import logging
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -76,6 +77,19 @@ def test_what_others_print_goes_above_the_line(monkeypatch: pytest.MonkeyPatch) 
     board.keep(line(2))
     print("three")
     assert screen(terminal.getvalue()) == ["one 1", "two", text(2), "three", ""]
+
+
+def test_what_others_log_goes_above_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = attach(FakeTerminal(), monkeypatch)
+    handler, logger = logging.StreamHandler(), logging.getLogger("tests.callbacks.of_its_own")
+    assert handler.stream is terminal
+    monkeypatch.setattr(logger, "handlers", [handler])
+    board = Screen(terminal)
+    board.show(line(1))
+    logger.warning("careful")
+    assert screen(terminal.getvalue()) == ["careful", text(1)]
+    board.keep(line(2))
+    assert handler.stream is terminal
 
 
 def test_an_unfinished_line_of_others_is_not_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
