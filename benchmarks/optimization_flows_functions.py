@@ -151,7 +151,7 @@ def experiment(starts: int) -> str:
     return markdown_table(headings, rows)
 
 
-def dynamics_tables(starts: int = 60) -> list[str]:
+def dynamics_tables(starts: int = 25) -> list[str]:
     """All tables, each below a line that says what it is."""
     return [
         f"dL/dt in the first step (h = 1e-5) on Himmelblau's function from (0, 0).\n\n{slopes()}",
