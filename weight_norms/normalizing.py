@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
 from weight_norms.arguments import settings_of
-from weight_norms.norms import KINDS
+from weight_norms.norms import KINDS, SpectralNorm
 from weight_norms.recurrent import compute_at_use, compute_beforehand
 from weight_norms.selection import Selection, Weight
 
@@ -83,6 +84,31 @@ def _normalizations(weight: Weight) -> list[nn.Module]:
         return []
     parametrizations: Any = weight.layer.parametrizations
     return list(parametrizations[weight.name])
+
+
+@torch.no_grad()
+def settle(module: nn.Module) -> nn.Module:
+    """Make spectral norms exact, in place: the power iteration lags behind weights that still move fast.
+
+    Changes what the module computes, by as much as it lagged; for use after training.
+
+    Returns:
+        ``module`` itself.
+    """
+    lists = [part for part in module.modules() if isinstance(part, parametrize.ParametrizationList)]
+    for parts in lists:
+        was_training, value = parts.training, [getattr(parts, name) for name in _originals(parts)]
+        parts.eval()
+        for part in parts:
+            if isinstance(part, SpectralNorm):
+                part.settle(*value)
+            value = [part(*value)]
+        parts.train(was_training)
+    return module
+
+
+def _originals(parts: parametrize.ParametrizationList) -> list[str]:
+    return ["original"] if parts.is_tensor else [f"original{i}" for i in range(parts.ntensors)]
 
 
 def bake_in(module: nn.Module) -> nn.Module:

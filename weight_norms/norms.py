@@ -66,6 +66,14 @@ class SpectralNorm(parametrizations._SpectralNorm):
         with torch.autocast(weight.device.type, enabled=False):
             return super().forward(weight)
 
+    @torch.no_grad()
+    def settle(self, weight: Tensor) -> None:
+        """Take the singular vectors of the SVD."""
+        if weight.ndim > 1:
+            u, _, v = torch.linalg.svd(rows(weight, self.dim), full_matrices=False)
+            self._u.copy_(u[:, 0])
+            self._v.copy_(v[0])
+
 
 class ArticleSpectralNorm(nn.Module):
     """W / sigma(W) as article 4 computes it: without state, a few power iterations from a vector of ones at each use.

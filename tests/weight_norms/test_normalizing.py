@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
-from weight_norms import KINDS, Selection, bake_in, check_kind, constrain, normalize, spectral_norm, unit_norms
+from weight_norms import KINDS, Selection, bake_in, check_kind, constrain, normalize, settle, spectral_norm, unit_norms
 
 LAYERS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "Linear": (lambda: nn.Linear(4, 6), torch.randn(2, 4)),
@@ -166,6 +166,24 @@ def test_other_parametrizations_are_baked_in_too() -> None:
     assert set(bake_in(net).state_dict()) == {"0.weight", "0.bias", "1.weight", "1.bias"}
     torch.testing.assert_close(net(x), expected)
     assert bake_in(net) is net
+
+
+def test_settled_spectral_norms_are_exact() -> None:
+    net = nn.Sequential(nn.ConvTranspose2d(4, 6, 3), parametrizations.weight_norm(nn.Linear(4, 6)), nn.BatchNorm1d(3))
+    normalize(net, "max_norm", {"max_norm": 0.5})
+    normalize(net)
+    normalize(net, selection=Selection(classes=["BatchNorm1d"]))
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.normal_()
+    layers: Any = [net[0], net[1]]
+    net.eval()
+    assert all((spectral_norm(layer.weight, 1 - i) - 1).abs() > 0.01 for i, layer in enumerate(layers))
+    assert settle(net) is net
+    for i, layer in enumerate(layers):
+        torch.testing.assert_close(spectral_norm(layer.weight, 1 - i).item(), 1.0, rtol=1e-5, atol=0)
+        assert not layer.parametrizations.training
+    assert settle(net.train())[0].parametrizations.training  # type: ignore[index]
 
 
 def test_baking_in_takes_no_more_power_iterations() -> None:

@@ -151,6 +151,21 @@ def test_half_precision(kind: str, dtype: torch.dtype) -> None:
     torch.testing.assert_close(half.float(), found, rtol=0.03, atol=0.01)
 
 
+def test_the_persistent_iteration_leaves_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU torch.mv would be computed in half precision there."""
+    seen, mv = [], torch.mv
+
+    def noting(*arguments: Tensor) -> Tensor:
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return mv(*arguments)
+
+    norm = KINDS["spectral"](weight_of((6, 4)).float(), 0)
+    monkeypatch.setattr(torch, "mv", noting)
+    with torch.autocast("cpu", torch.bfloat16):
+        norm(weight_of((6, 4)).float())
+    assert seen == [False] * 3
+
+
 @pytest.mark.parametrize("kind", ["spectral_article", "l2", "max_norm"])
 def test_zeros_stay_zeros_with_finite_gradients(kind: str) -> None:
     weight = torch.zeros(3, 4, requires_grad=True)
