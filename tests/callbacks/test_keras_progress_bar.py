@@ -375,6 +375,40 @@ def test_no_results_of_an_earlier_validation(monkeypatch: pytest.MonkeyPatch) ->
     assert [sorted(values_of(row)) for row in rows[1::2]] == [["loss"], ["loss", "val/loss"], ["loss"]]
 
 
+def test_no_results_of_the_validation_before_in_the_same_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = shown(monkeypatch, val_check_interval=3)
+    assert [sorted(values_of(row)) for row in rows[1:3]] == [["loss", "val/loss"], ["loss"]]
+
+
+def test_no_values_of_an_earlier_epochs_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Once(Numbers):
+        def __init__(self) -> None:
+            super().__init__()
+            self.metric = MeanMetric()
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            if self.current_epoch == 0:
+                self.metric(1.0)
+                self.log("metric", self.metric, prog_bar=True, on_step=True, on_epoch=False)
+                self.log("once", torch.tensor(1.0), prog_bar=True)
+            return super().training_step(batch, batch_idx)
+
+    rows = shown(monkeypatch, Once(), max_epochs=2, val=None)
+    assert [sorted(values_of(row)) for row in rows[1::2]] == [["loss", "metric", "once"], ["loss"]]
+
+
+def test_the_first_step_does_not_count_for_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    class SlowStart(Numbers):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            self.now += 50 if batch_idx == 0 else 0
+            return super().training_step(batch, batch_idx)
+
+    assert shown(monkeypatch, SlowStart(), val=None)[-2] == f"4/4 {FULL} 54s 1s/step - loss: 1.5000"
+    assert (
+        shown(monkeypatch, SlowStart(), val=None, train=batches(1))[-2] == f"1/1 {FULL} 51s 51s/step - loss: 0.0000e+00"
+    )
+
+
 def test_a_subclass_may_choose_what_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     class Chooses(KerasProgressBar):
         def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
