@@ -125,8 +125,7 @@ def measure_quality(args: argparse.Namespace, console: Console) -> None:
     if args.tune:
         tuning = quality_table_of(args, "tuning", args.weights)
         measure([tuning], [TUNING_SEED], console, args.jobs)
-        best = best_weights(tuning.rows([TUNING_SEED]), args.weights)
-        weights = {name: [*weights[name], *best[name]] for name in weights}
+        weights = dict(best_weights(tuning.rows([TUNING_SEED]), args.weights))
     table = quality_table_of(args, "quality", weights)
     measure([table], args.seeds, console, args.jobs)
 
