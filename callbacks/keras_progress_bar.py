@@ -207,7 +207,7 @@ class KerasProgressBar(ProgressBar):
     def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes it away."""
         self._inner = None
-        self._show_again()
+        self._show_at_once(None)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begins a line, which in a fit stands in for the training's."""
@@ -273,11 +273,11 @@ class KerasProgressBar(ProgressBar):
             task.step(task.count + done)
             self._update(task)
 
-        advance(0)
+        self._show_at_once(task)
         try:
             yield advance
         finally:
-            self._show_again()
+            self._show_at_once(self._inner or self._training)
 
     def _update(self, task: Task, batches_done: int = 0) -> None:
         """Shows how a task stands, if it is time."""
@@ -285,12 +285,12 @@ class KerasProgressBar(ProgressBar):
             values = self._shown if task is self._training else dict
             self._screen.update(lambda: task.line(values(), self._width))
 
-    def _show_again(self) -> None:
-        """Shows the line that was there before another took its place."""
+    def _show_at_once(self, task: Task | None) -> None:
+        """Shows how a task stands in place of what was there, be it time or not."""
         if self._screen:
             self._screen.clear()
-            if task := self._inner or self._training:
-                self._update(task)
+        if task:
+            self._update(task)
 
     @property
     def _screen(self) -> Screen | None:
