@@ -9,6 +9,8 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
+from callbacks.keras_progress_bar import KerasProgressBar
+
 
 @contextmanager
 def progress(trainer: pl.Trainer, description: str, total: int | None) -> Iterator[Callable[[int], object]]:
@@ -19,6 +21,9 @@ def progress(trainer: pl.Trainer, description: str, total: int | None) -> Iterat
     bar = trainer.progress_bar_callback
     if bar is None or getattr(bar, "is_disabled", False) or not trainer.is_global_zero:
         yield lambda done: None
+    elif isinstance(bar, KerasProgressBar):
+        with bar.stage(description, total) as advance:
+            yield advance
     elif isinstance(bar, RichProgressBar):
         # Two live displays of rich would overwrite each other: add a line to the one there is.
         shown = bar.progress

@@ -14,10 +14,12 @@ from typing import Any, NoReturn
 import yaml
 from jsonargparse import set_parsing_settings
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from callbacks.keras_progress_bar import KerasProgressBar
 from callbacks.non_finite_guard import NonFiniteError, NonFiniteGuard
 from callbacks.protocols import PreparesModule
 from callbacks.run_summary import RunSummary
@@ -145,6 +147,8 @@ class RunCLI(LightningCLI):
         kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
         exact_resume = ExactResume()
         self.trainer_defaults["callbacks"] = [
+            # Before the summary, so that the bar's last line stands above it when the run is stopped.
+            *_progress_bar(settings),
             exact_resume,
             NonFiniteGuard(),
             GracefulStop(exact_resume),
@@ -192,6 +196,14 @@ class RunCLI(LightningCLI):
     def _resume_command(self) -> str:
         kept = _without_option(self.arguments, "--ckpt_path")
         return shlex.join(["python", "run.py", *kept]) + " --ckpt_path {checkpoint}"
+
+
+def _progress_bar(settings: Any) -> list[ProgressBar]:
+    """The project's bar, unless the trainer's settings name another or switch it off."""
+    callbacks = settings.get("callbacks") or []
+    callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
+    chosen = settings.get("enable_progress_bar") is False or any(isinstance(one, ProgressBar) for one in callbacks)
+    return [] if chosen or settings.get("barebones") else [KerasProgressBar()]
 
 
 def _is_child() -> bool:

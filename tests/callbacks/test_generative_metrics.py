@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar, TQDMProgressBar
 from torch import Tensor, nn
 
-from callbacks import ExponentialMovingAverage, GenerativeMetrics
+from callbacks import ExponentialMovingAverage, GenerativeMetrics, KerasProgressBar
 from callbacks.feature_metrics import METRICS, FeatureMetrics
 from callbacks.non_finite_guard import NonFiniteError
 from tests.callbacks.modules import (
@@ -18,6 +18,7 @@ from tests.callbacks.modules import (
     lightning_noise,
     quiet_trainer,
 )
+from tests.callbacks.terminal import FakeTerminal, attach, screen
 
 pytestmark = lightning_noise
 
@@ -209,6 +210,15 @@ def test_progress_is_shown(bar: Any, capsys: pytest.CaptureFixture[str]) -> None
     else:
         assert bar.progress is not None
         assert all(task.description != "Generating" for task in bar.progress.tasks)
+
+
+def test_progress_is_a_stage_of_keras_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = attach(FakeTerminal(), monkeypatch)
+    trainer = quiet_trainer(callbacks=[callback(), KerasProgressBar()], enable_progress_bar=True)
+    trainer.validate(TinyGAN(), ImagesWithReference(), verbose=False)
+    assert "Generating" in terminal.getvalue()
+    assert "Reference features" in terminal.getvalue()
+    assert len(screen(terminal.getvalue(), 80)) == 2
 
 
 def test_no_progress_where_the_bar_is_off(capsys: pytest.CaptureFixture[str]) -> None:

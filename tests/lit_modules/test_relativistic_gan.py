@@ -349,7 +349,7 @@ def test_resume_inside_a_step_is_exact(trainer: Any, batches: Any, points: Tenso
         ({"network": "point"}, "Did you mean 'points'"),
         ({"lr_schedule": "cosin"}, "unknown lr_schedule 'cosin'. Did you mean 'cosine'"),
         ({"gradient_clip_algorithm": "max"}, "unknown gradient_clip_algorithm 'max'"),
-        ({"optimizer": "torch.optim.LBFGS"}, "needs no closure"),
+        ({"optimizer": "torch.optim.LBFGS"}, "all but LBFGS and LossGuidedFlow can be chosen"),
         ({"optimizer_args": {"bata": 1}}, "unknown argument of torch.optim.Adam in optimizer_args 'bata'"),
         ({"generator_steps": 0}, "generator_steps=0 must be at least 1"),
         ({"warmup_steps": -1}, "warmup_steps=-1"),
