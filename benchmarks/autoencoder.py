@@ -36,7 +36,7 @@ from benchmarks.autoencoder_report import BATCH_SIZE, PYTHAE, Measured, write_re
 from benchmarks.autoencoder_speed import OURS, Rounds, Setting, entropy_contestants, in_rounds, speed_contestants
 from benchmarks.entropic_autoencoder import HELD_OUT, STEPS, TUNING_SEED, best_weights, digits_task
 from benchmarks.reporting import Row, append_rows, machine, read_rows
-from benchmarks.runs import Table, be_quiet, command_line, measure
+from benchmarks.runs import Table, be_quiet, command_line, measure, shrink_if_quick
 
 PARTS = ("entropy", "speed", "quality")
 NETWORKS = ("dense", "convolutional")
@@ -158,8 +158,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     if args.count < BATCH_SIZE or args.count % BATCH_SIZE:
         parser.error(f"--count must be a multiple of {BATCH_SIZE}")
     args.weights = WEIGHTS
+    shrink_if_quick(args)
     if args.quick:
-        args.images, args.steps, args.seeds, args.out = "embedded", 30, [0], args.out / "quick"
         args.rounds, args.epochs, args.weights = 1, 1, {name: tried[2:4] for name, tried in WEIGHTS.items()}
     return args
 

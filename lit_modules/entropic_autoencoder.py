@@ -20,14 +20,14 @@ autoencoders into generative models", UAI 2020.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lit_modules.parts import noise, optimizers
 from lit_modules.parts.adversarial import check_name
-from lit_modules.parts.base import BaseModule
+from lit_modules.parts.base import BaseModule, batch_images
 from lit_modules.parts.coders import default_coders
 from lit_modules.parts.codes import CodeNorm, kl_to_normal, mmd_to_normal
 from lit_modules.parts.distributed import broadcast_buffers
@@ -185,7 +185,7 @@ class EntropicAutoencoder(BaseModule):
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Codes (B, d), float32, of images (B, C, H, W), by kept statistics; a VAE's are the means."""
-        return self._evaluated(lambda: self._codes(self._cast(x)))
+        return self._evaluated(lambda: self._codes(self.as_input(x)))
 
     @torch.no_grad()
     def draw_codes(self, x: Tensor) -> Tensor:
@@ -193,7 +193,7 @@ class EntropicAutoencoder(BaseModule):
         return self._drawn(self._encoder_outputs(x))
 
     def _encoder_outputs(self, x: Tensor) -> Tensor:
-        return self._evaluated(lambda: self.encoder.forward(self._cast(x)))
+        return self._evaluated(lambda: self.encoder.forward(self.as_input(x)))
 
     def _drawn(self, out: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Codes (B, d) from what the encoder gives, a VAE's noise being drawn on the CPU."""
@@ -205,7 +205,7 @@ class EntropicAutoencoder(BaseModule):
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Images (n, C, H, W), float32, of codes (n, d)."""
-        return self._evaluated(lambda: self.decoder.forward(self._cast(z)))
+        return self._evaluated(lambda: self.decoder.forward(self.as_input(z)))
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """What becomes of images (B, C, H, W) on the way through the code."""
@@ -246,9 +246,6 @@ class EntropicAutoencoder(BaseModule):
         """Whether there is something that :meth:`fit_codes` can fit."""
         return self.sampler is not None or isinstance(self.code_norm, CodeNorm)
 
-    def _cast(self, x: Tensor) -> Tensor:
-        return x.to(self.device, cast(torch.dtype, self.dtype))
-
     def _evaluated(self, compute: Any) -> Tensor:
         modes = [(part, part.training) for part in self.modules()]
         self.eval()
@@ -266,14 +263,7 @@ class EntropicAutoencoder(BaseModule):
         Raises:
             ValueError: images of another shape than the encoder takes, naming the arguments to set.
         """
-        x: Tensor = batch[0] if isinstance(batch, (tuple, list)) else batch
-        takes = getattr(self.encoder, "input_shape", None)
-        if takes is not None and tuple(x.shape[1:]) != tuple(takes):
-            raise ValueError(
-                f"the batch holds images of shape {tuple(x.shape[1:])}, the model takes {tuple(takes)}: set"
-                " model.image_size and model.channels, or data.size and data.channels"
-            )
-        return x
+        return batch_images(batch, getattr(self.encoder, "input_shape", None))
 
     def on_validation_start(self) -> None:
         """Fit the statistics of codes to the training images, where the datamodule hands them out."""
@@ -302,9 +292,7 @@ class EntropicAutoencoder(BaseModule):
 
     def setup(self, stage: str) -> None:
         """Compile the networks if asked to."""
-        if self.hparams["compile"]:
-            self.encoder.compile()
-            self.decoder.compile()
+        self.compile_if_asked(self.encoder, self.decoder)
 
     def on_after_backward(self) -> None:
         """Make the ranks' batch statistics equal now: DDP would at the next step, after averaging and evaluation."""
@@ -312,7 +300,4 @@ class EntropicAutoencoder(BaseModule):
 
     def configure_optimizers(self) -> Any:
         """One optimizer over both networks, and a scheduler that steps with it."""
-        hp = self.hparams
-        networks: dict[str, tuple[nn.Module, float]] = {"autoencoder": (self, hp["learning_rate"])}
-        optimizer = optimizers.build_optimizer(networks, hp["optimizer"], self._optimizer_args)
-        return optimizers.scheduled(optimizer, hp, self.trainer)
+        return self.optimizer_over({"autoencoder": (self, self.hparams["learning_rate"])}, self._optimizer_args)

@@ -21,7 +21,7 @@ Source: the article, and a later one of the same series for center loss (``parts
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Any, cast
+from typing import Any
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
@@ -32,7 +32,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from lit_modules.parts import optimizers
 from lit_modules.parts.added_losses import add_loss, add_metric, collect
 from lit_modules.parts.adversarial import check_name
-from lit_modules.parts.base import BaseModule
+from lit_modules.parts.base import BaseModule, batch_images
 from lit_modules.parts.center_loss import CenterLoss
 from lit_modules.parts.free_losses import FreeLosses
 
@@ -117,12 +117,12 @@ class FreeformAutoencoder(FreeLosses, BaseModule):
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Codes (B, d), float32, of images (B, C, S, S)."""
-        return self.encoder(_cast(self, x)).float()
+        return self.encoder(self.as_input(x)).float()
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Images (B, C, S, S) in [0, 1], float32, of codes (B, d)."""
-        return self.decoder(_cast(self, z)).float()
+        return self.decoder(self.as_input(z)).float()
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """What becomes of images (B, C, S, S) on the way through the code."""
@@ -130,13 +130,11 @@ class FreeformAutoencoder(FreeLosses, BaseModule):
 
     def setup(self, stage: str) -> None:
         """Compile the networks if asked to."""
-        if self.hparams["compile"]:
-            self.encoder.compile()
-            self.decoder.compile()
+        self.compile_if_asked(self.encoder, self.decoder)
 
     def configure_optimizers(self) -> Any:
         """One optimizer over both networks, and a scheduler that steps with it."""
-        return _optimizer(self, self._optimizer_args)
+        return self.optimizer_over({"model": (self, self.hparams["learning_rate"])}, self._optimizer_args)
 
 
 class FreeformClassifier(FreeLosses, BaseModule):
@@ -236,7 +234,7 @@ class FreeformClassifier(FreeLosses, BaseModule):
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Features (B, d), float32, of images (B, C, S, S)."""
-        return self.features(_cast(self, x)).float()
+        return self.features(self.as_input(x)).float()
 
     def _labeled(self, batch: Any, batch_idx: int) -> tuple[Tensor, Tensor]:
         """Images and labels (B,) of a batch; labels are looked at in each epoch's first one."""
@@ -252,13 +250,11 @@ class FreeformClassifier(FreeLosses, BaseModule):
 
     def setup(self, stage: str) -> None:
         """Compile the networks if asked to."""
-        if self.hparams["compile"]:
-            for network in self.encoder, self.feature, self.classifier:
-                network.compile()
+        self.compile_if_asked(self.encoder, self.feature, self.classifier)
 
     def configure_optimizers(self) -> Any:
         """One optimizer over all parameters, and a scheduler that steps with it."""
-        return _optimizer(self, self._optimizer_args)
+        return self.optimizer_over({"model": (self, self.hparams["learning_rate"])}, self._optimizer_args)
 
 
 # ---- What both share ----
@@ -277,17 +273,9 @@ def _check_arguments(hp: Mapping[str, Any]) -> None:
             raise ValueError(f"{name}={hp[name]} must be at least {least[name]}")
 
 
-def _images(module: FreeLosses, batch: Any) -> Tensor:
-    """The images (B, C, S, S) of a batch that is (images, ...) or images; others raise ValueError."""
-    x: Tensor = batch[0] if isinstance(batch, (tuple, list)) else batch
-    hp = cast(Mapping[str, Any], module.hparams)
-    takes = hp["channels"], hp["image_size"], hp["image_size"]
-    if tuple(x.shape[1:]) != takes:
-        raise ValueError(
-            f"the batch holds images of shape {tuple(x.shape[1:])}, the model takes {takes}: set model.image_size and"
-            " model.channels, or data.size and data.channels"
-        )
-    return x
+def _images(module: BaseModule, batch: Any) -> Tensor:
+    hp = module.hparams
+    return batch_images(batch, (hp["channels"], hp["image_size"], hp["image_size"]))
 
 
 def _warn_of_range(x: Tensor) -> None:
@@ -297,13 +285,3 @@ def _warn_of_range(x: Tensor) -> None:
             f"images from {low:g} to {high:g} cannot be reconstructed by a sigmoid, which gives 0 to 1: set"
             " data.value_range to unit"
         )
-
-
-def _cast(module: FreeLosses, x: Tensor) -> Tensor:
-    return x.to(module.device, cast(torch.dtype, module.dtype))
-
-
-def _optimizer(module: FreeLosses, arguments: Mapping[str, Any]) -> Any:
-    hp = cast(Mapping[str, Any], module.hparams)
-    optimizer = optimizers.build_optimizer({"model": (module, hp["learning_rate"])}, hp["optimizer"], arguments)
-    return optimizers.scheduled(optimizer, hp, module.trainer)

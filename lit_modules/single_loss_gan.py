@@ -218,8 +218,7 @@ class SingleLossGAN(GANModule):
                 f"generator_weight={hp['generator_weight']} does nothing with {hp['optimizer']}, which moves"
                 " parameters equally far whatever the scale of their gradients: set generator_lr instead"
             )
-        optimizer = optimizers.build_optimizer(self.networks_and_rates(), hp["optimizer"], self._optimizer_args)
-        return optimizers.scheduled(optimizer, hp, self.trainer)
+        return self.optimizer_over(self.networks_and_rates(), self._optimizer_args)
 
     def configure_gradient_clipping(
         self,

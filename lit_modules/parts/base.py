@@ -1,12 +1,14 @@
 """What every LightningModule of this package does alike: keep its hyper-parameters, train in training mode, log."""
 
 import inspect
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from lit_modules.parts import optimizers
 from lit_modules.parts.distributed import mean_over_ranks
 
 
@@ -51,6 +53,27 @@ class BaseModule(LightningModule):
                 registered.value = registered._forward_cache = mean
                 registered.has_reset = False
 
+    def optimizer_over(self, networks: Mapping[str, tuple[nn.Module, float]], arguments: Mapping[str, Any]) -> Any:
+        """What ``configure_optimizers`` returns in automatic optimization, as the hyper-parameters say.
+
+        Args:
+            networks: by the name of its parameter group, a network and its learning rate.
+            arguments: see :func:`optimizers.optimizer_arguments`.
+        """
+        optimizer = optimizers.build_optimizer(networks, self.hparams["optimizer"], arguments)
+        return optimizers.scheduled(optimizer, self.hparams, self.trainer)
+
+    # ---- Networks and their inputs ----
+
+    def compile_if_asked(self, *networks: nn.Module) -> None:
+        """Compile the networks if the hyper-parameter ``compile`` says so."""
+        for network in networks if self.hparams["compile"] else ():
+            network.compile()
+
+    def as_input(self, x: Tensor) -> Tensor:
+        """``x`` on the module's device and in its type."""
+        return x.to(self.device, cast(torch.dtype, self.dtype))
+
     # ---- Memory format, for modules with the hyper-parameter channels_last ----
 
     def lay_out(self, *networks: nn.Module) -> None:
@@ -62,3 +85,22 @@ class BaseModule(LightningModule):
         """``x`` in channels-last order if that is asked for and it is images."""
         images = self.hparams["channels_last"] and x.dim() == 4
         return x.contiguous(memory_format=torch.channels_last) if images else x
+
+
+def batch_images(batch: Any, takes: tuple[int, ...] | None) -> Tensor:
+    """The images (B, C, H, W) of a batch that is (images, ...) or images.
+
+    Args:
+        batch: from a loader.
+        takes: the shape (C, H, W) that the model takes; None for any.
+
+    Raises:
+        ValueError: images of another shape, naming the arguments to set.
+    """
+    x: Tensor = batch[0] if isinstance(batch, (tuple, list)) else batch
+    if takes is not None and tuple(x.shape[1:]) != tuple(takes):
+        raise ValueError(
+            f"the batch holds images of shape {tuple(x.shape[1:])}, the model takes {tuple(takes)}: set"
+            " model.image_size and model.channels, or data.size and data.channels"
+        )
+    return x

@@ -94,9 +94,7 @@ class GANModule(BaseModule):
 
     def setup(self, stage: str) -> None:
         """Compile the networks if asked to."""
-        if self.hparams["compile"]:
-            self.generator.compile()
-            self.discriminator.compile()
+        self.compile_if_asked(self.generator, self.discriminator)
 
     # ---- For the training step ----
 
@@ -134,7 +132,7 @@ class GANModule(BaseModule):
         self.generator.eval()
         try:
             # The uncompiled forward: a callback's odd batch sizes would set the compiler off again and again.
-            return self.generator.forward(z.to(device=self.device, dtype=cast(torch.dtype, self.dtype))).float()
+            return self.generator.forward(self.as_input(z)).float()
         finally:
             self.generator.train(was_training)
 
