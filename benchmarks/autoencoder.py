@@ -22,7 +22,6 @@ import argparse
 import datetime
 import importlib.util
 import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -169,9 +168,6 @@ def _prepare(args: argparse.Namespace) -> None:
     if set(args.parts) - {"entropy"} and importlib.util.find_spec("pythae") is None:
         sys.exit(NO_PYTHAE)
     be_quiet()
-    warnings.filterwarnings("ignore", "The '.*' does not have many workers")
-    # Lightning 2.6's _pytree with torch 2.13.
-    warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     if args.threads:
         torch.set_num_threads(args.threads)
 

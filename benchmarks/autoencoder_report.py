@@ -9,7 +9,7 @@ from statistics import median
 
 from benchmarks.autoencoder_quality import EXPLAINED
 from benchmarks.entropic_autoencoder_report import quality_table, tuning_table
-from benchmarks.reporting import Row, markdown_table
+from benchmarks.reporting import Row, markdown_table, when_and_where
 
 BATCH_SIZE = 256
 LATENT_DIM = 16
@@ -84,13 +84,6 @@ def write_report(out: Path, measured: Measured, *, judge: bool) -> str:
     return text
 
 
-def origin(rows: Sequence[Row]) -> str:
-    """When and on what the rows were measured."""
-    dates, machines = (sorted({row[name] for row in rows}) for name in ("date", "machine"))
-    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-    return f"Measured {when} on {' and on '.join(machines)}."
-
-
 def by_round(rows: Sequence[Row], column: str, **where: str) -> list[float]:
     """A column of the rows that fit, in the order of rounds."""
     fitting = [row for row in rows if where.items() <= row.items()]
@@ -123,7 +116,7 @@ def entropy_section(rows: Sequence[Row], judge: bool) -> list[str]:
         f"A training step of EntropicAutoencoder, batch {BATCH_SIZE}, d = {LATENT_DIM}, with `regularizer: entropy` and"
         " with `none`, both with `code_norm: true`, under a bare Trainer on batches that are ready. The share is taken"
         f" within a round; medians of {max(int(row['round']) for row in rows)} round(s) after one that warms up. The"
-        f" term alone is its forward and backward pass. {origin(rows)}"
+        f" term alone is its forward and backward pass. Measured {when_and_where(rows)}."
     )
     table = markdown_table(headings, lines)
     return ["## What the entropy term costs", table, *(["\n".join(verdicts)] if judge else []), what]
@@ -150,7 +143,10 @@ def speed_section(rows: Sequence[Row], judge: bool) -> list[str]:
             parts.append("\n".join(speed_verdict(own, network, name) for name in names if name.startswith("our")))
     count, epochs = (rows[0][name] for name in ("images", "epochs"))
     rounds = max(int(row["round"]) for row in rows)
-    what = f"{int(count):,} images of {rows[0]['data']}, {epochs} timed epoch(s), {rounds} round(s). {origin(rows)}"
+    what = (
+        f"{int(count):,} images of {rows[0]['data']}, {epochs} timed epoch(s), {rounds} round(s)."
+        f" Measured {when_and_where(rows)}."
+    )
     return [*parts, SPEED_NOTES, what]
 
 
@@ -181,11 +177,11 @@ def quality_section(measured: Measured) -> list[str]:
     seeds = ", ".join(sorted({row["seed"] for row in measured.quality}))
     parts = ["## Quality on MNIST", quality_table(rows), *([] if measured.ours else [OURS_MISSING])]
     parts += [f"Mean ± standard deviation over seeds. {EXPLAINED}", QUALITY_NOTES]
-    parts.append(f"pythae's: seeds {seeds}. {origin(measured.quality)}")
+    parts.append(f"pythae's: seeds {seeds}. Measured {when_and_where(measured.quality)}.")
     if measured.tuning:
         chosen = (
             "FID of N(0, I) samples to the training images after half as many steps, with one seed that is not used"
-            f" above; the lowest of a row was taken, as for ours. {origin(measured.tuning)}"
+            f" above; the lowest of a row was taken, as for ours. Measured {when_and_where(measured.tuning)}."
         )
         parts += ["### How pythae's weights were chosen", tuning_table(measured.tuning, measured.weights), chosen]
     return parts

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.autoencoder_quality import EXPLAINED, QUALITIES
-from benchmarks.gan_quality_report import origin, seconds
-from benchmarks.reporting import Row, markdown_table, plus_minus
+from benchmarks.reporting import Row, markdown_table, origin, plus_minus, seconds
 
 TITLES = {
     "reconstruction": "reconstruction error",

@@ -20,7 +20,6 @@ import argparse
 import datetime
 import gc
 import time
-import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -215,7 +214,6 @@ def main(arguments: list[str] | None = None) -> None:
     args = command_line(__doc__, STEPS).parse_args(arguments)
     shrink_if_quick(args)
     be_quiet()
-    warnings.filterwarnings("ignore", "The '.*' does not have many workers")
     torch.set_num_threads(1)
     console = Console()
     console.print(f"{machine()}, {datetime.date.today()}", highlight=False)

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from benchmarks.gan_quality_report import origin, seconds
-from benchmarks.reporting import Row, markdown_table, mean_and_spread, plus_minus
+from benchmarks.reporting import Row, markdown_table, mean_and_spread, origin, plus_minus, seconds
 
 FREE = "with FreeLosses"
 WITHOUT = "written without it"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.reporting import Row, markdown_table, plot_curves, plus_minus
+from benchmarks.reporting import Row, markdown_table, origin, plot_curves, plus_minus, seconds
 
 Curves = dict[str, dict[int, list[float]]]
 
@@ -51,16 +51,3 @@ def best_of_each_seed(rows: Sequence[Row]) -> list[float]:
     """The lowest FID among the steps of each seed."""
     seeds = sorted({row["seed"] for row in rows})
     return [min(float(row["fid"]) for row in rows if row["seed"] == seed) for seed in seeds]
-
-
-def seconds(rows: Sequence[Row]) -> str:
-    """CPU seconds of one run, the mean over seeds."""
-    by_seed = {row["seed"]: float(row["cpu_seconds"]) for row in rows}
-    return f"{sum(by_seed.values()) / len(by_seed):.0f}" if by_seed else "-"
-
-
-def origin(rows: Sequence[Row]) -> str:
-    """Seeds, when and on what the rows were measured."""
-    seeds, dates, machines = (sorted({row[name] for row in rows}) for name in ("seed", "date", "machine"))
-    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-    return f"Seeds {', '.join(seeds)}, measured {when} on {' and on '.join(machines)}."

@@ -27,12 +27,10 @@ import argparse
 import datetime
 import gc
 import itertools
-import logging
 import resource
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,6 +42,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.gan_step_contestants import CHANNELS, CONTESTANTS, Contestant, Loader, Setting
 from benchmarks.gan_step_report import BATCH_SIZE, Costs, Result, write_report
 from benchmarks.reporting import machine
+from benchmarks.runs import be_quiet
 
 ROOT = Path(__file__).resolve().parents[1]
 # Timed steps in a round, so that it takes long against the clock's noise.
@@ -209,10 +208,7 @@ def _at_least_one(text: str) -> int:
 
 def _prepare(compiled: bool) -> None:
     """Quiet Lightning; let contestants compile without regard to each other."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", "The '.*' does not have many workers")
-    # Lightning 2.6's _pytree with torch 2.13.
-    warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+    be_quiet()
     if compiled:
         # They share two classes: more variants than torch allows by default, and none may slow down another.
         torch._dynamo.config.recompile_limit = 128

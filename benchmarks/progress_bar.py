@@ -18,7 +18,6 @@ import argparse
 import datetime
 import fcntl
 import gc
-import logging
 import os
 import pty
 import struct
@@ -27,7 +26,6 @@ import sys
 import tempfile
 import termios
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -44,6 +42,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.reporting import machine, markdown_table
+from benchmarks.runs import be_quiet
 from callbacks import KerasProgressBar
 
 BARS: dict[str, Callable[[], ProgressBar] | None] = {
@@ -197,9 +196,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Measure, then write and print the report."""
     args = parse(arguments)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", "The '.*' does not have many workers")
-    warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+    be_quiet()
     os.environ |= {"TERM": "xterm-256color", "COLUMNS": str(COLUMNS), "CI": ""}
     costs = measure(args.rounds, args.steps)
     added = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.gan_quality_report import fid_section, origin, seconds
-from benchmarks.reporting import Row, markdown_table, plus_minus
+from benchmarks.gan_quality_report import fid_section
+from benchmarks.reporting import Row, markdown_table, origin, plus_minus, seconds
 
 
 def write_report(

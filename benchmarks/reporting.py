@@ -97,3 +97,21 @@ def machine() -> str:
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     processor = models[0] if models else platform.processor() or platform.machine()
     return f"{processor}, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s), torch {torch.__version__}"
+
+
+def seconds(rows: Sequence[Row]) -> str:
+    """CPU seconds of one run, the mean over seeds."""
+    by_seed = {row["seed"]: float(row["cpu_seconds"]) for row in rows}
+    return f"{sum(by_seed.values()) / len(by_seed):.0f}" if by_seed else "-"
+
+
+def origin(rows: Sequence[Row]) -> str:
+    """Seeds, when and on what the rows were measured."""
+    return f"Seeds {', '.join(sorted({row['seed'] for row in rows}))}, measured {when_and_where(rows)}."
+
+
+def when_and_where(rows: Sequence[Row]) -> str:
+    """The dates and the machines of the rows."""
+    dates, machines = (sorted({row[name] for row in rows}) for name in ("date", "machine"))
+    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    return f"{when} on {' and on '.join(machines)}"

@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import signal
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -193,8 +194,11 @@ def _start_child() -> None:
 
 
 def be_quiet() -> None:
-    """No lines of Lightning's about each Trainer."""
+    """No lines of Lightning's about each Trainer, nor its advice."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", "The '.*' does not have many workers")
+    # Lightning 2.6's _pytree with torch 2.13.
+    warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
 
 
 def command_line(description: str | None, steps: int) -> argparse.ArgumentParser:

@@ -12,7 +12,6 @@ import argparse
 import datetime
 import statistics
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 from torch import Tensor, nn
 
 from benchmarks.reporting import machine, markdown_table
+from benchmarks.runs import be_quiet
 from callbacks import WeightConstraint, WeightNormalization
 from datamodules import ImageDataModule
 from weight_norms import KINDS, spectral_norm
@@ -139,7 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a little of everything; writes nothing")
     quick = parser.parse_args().quick
-    warnings.filterwarnings("ignore", "The '.*' does not have many workers")
+    be_quiet()
     matrices, epochs = (5, 1) if quick else (100, 10)
     constant, gammas = trained_table(False, epochs)
     falling, _ = trained_table(True, epochs)
