@@ -32,11 +32,13 @@ from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.autoencoder_report import BATCH_SIZE, PYTHAE, Measured, write_report
-from benchmarks.autoencoder_speed import OURS, Rounds, Setting, entropy_contestants, in_rounds, speed_contestants
+from benchmarks.autoencoder_speed import OURS, Setting, entropy_contestants, speed_contestants
 from benchmarks.entropic_autoencoder import HELD_OUT, STEPS, TUNING_SEED, best_weights, digits_task
 from benchmarks.reporting import Row, append_rows, machine, read_rows
+from benchmarks.rounds import in_rounds
 from benchmarks.runs import Table, be_quiet, command_line, measure, shrink_if_quick
 
+Rounds = dict[str, list[float]]  # by contestant, one number a round
 PARTS = ("entropy", "speed", "quality")
 NETWORKS = ("dense", "convolutional")
 # Timed steps in a round of the entropy's share, so that it takes long against the clock's noise.

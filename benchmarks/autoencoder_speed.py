@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import tempfile
 import time
@@ -34,7 +33,6 @@ from lit_modules.parts.codes import CodeNorm
 from lit_modules.parts.entropy import knn_entropy
 
 TERM_REPEATS = 20
-Rounds = dict[str, list[float]]  # by contestant, one number a round
 Tell = Callable[[], object]
 
 
@@ -43,20 +41,6 @@ def silent() -> Iterator[None]:
     """Progress bars and tables of libraries go nowhere."""
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
         yield
-
-
-def in_rounds(contestants: Mapping[str, Callable[[], float]], rounds: int, advance: Callable[[], object]) -> Rounds:
-    """What each contestant gives in each round; all take their turn in a round, and a first one warms up."""
-    results: Rounds = {name: [] for name in contestants}
-    for number in range(rounds + 1):
-        for name, measure in contestants.items():
-            # Trainers leave cycles behind, which no other contestant's time should hold.
-            gc.collect()
-            value = measure()
-            if number > 0:
-                results[name].append(value)
-            advance()
-    return results
 
 
 # ---- The entropy term ----

@@ -18,9 +18,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import gc
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +33,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks.freeform_report import FREE, PLAIN, WITHOUT, write_report
 from benchmarks.reporting import Row, append_rows, machine, read_rows
+from benchmarks.rounds import in_rounds
 from benchmarks.runs import (
     Advance,
     Results,
@@ -116,7 +115,6 @@ class Clock(Callback):
 
 def seconds_per_step(model: LightningModule, steps: int) -> float:
     """Of a fit of ``steps`` steps after those that warm up."""
-    gc.collect()  # A Trainer leaves cycles behind, which nobody else's time should hold.
     batch = torch.rand(BATCH_SIZE, 1, 28, 28), torch.arange(BATCH_SIZE) % 10
     loader = DataLoader([batch] * (WARM_UP + steps), batch_size=None)
     clock, task = Clock(), Task(steps=WARM_UP + steps, methods={}, shared={}, samples=0)
@@ -126,14 +124,15 @@ def seconds_per_step(model: LightningModule, steps: int) -> float:
 
 def measure_cost(path: Path, rounds: int, steps: int) -> list[Row]:
     """A row for each contestant and round, from the file if they are there."""
-    contestants: dict[str, Callable[[], LightningModule]] = {FREE: WithFreeLosses, WITHOUT: WithoutFreeLosses}
+    contestants = {
+        FREE: lambda: seconds_per_step(WithFreeLosses(), steps),
+        WITHOUT: lambda: seconds_per_step(WithoutFreeLosses(), steps),
+    }
     if not path.is_file():
-        rows = []
-        for number in range(rounds + 1):
-            for name, make in contestants.items():
-                row = {"contestant": name, "round": number, "seconds_per_step": seconds_per_step(make(), steps)}
-                rows.append(row | {"date": datetime.date.today().isoformat(), "machine": machine()})
-        append_rows(path, [row for row in rows if row["round"]])
+        where = {"date": datetime.date.today().isoformat(), "machine": machine()}
+        for name, values in in_rounds(contestants, rounds).items():
+            rows = enumerate(values, 1)
+            append_rows(path, [{"contestant": name, "round": n, "seconds_per_step": x} | where for n, x in rows])
     return read_rows(path)
 
 

@@ -32,6 +32,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -42,6 +43,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.gan_step_contestants import CHANNELS, CONTESTANTS, Contestant, Loader, Setting
 from benchmarks.gan_step_report import BATCH_SIZE, Costs, Result, write_report
 from benchmarks.reporting import machine
+from benchmarks.rounds import in_rounds
 from benchmarks.runs import be_quiet
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,7 +58,6 @@ PROC = Path("/proc/self")
 
 def cost_per_step(contestant: Contestant, loader: Loader, device: torch.device) -> tuple[float, float]:
     """(seconds, page faults) a step of training on all batches of the loader but the first, which warms up."""
-    gc.collect()  # A Trainer leaves cycles behind, which no other contestant's time should hold.
     first, last = 1, len(loader)
     clock: dict[int, tuple[float, int]] = {}
 
@@ -73,16 +74,11 @@ def cost_per_step(contestant: Contestant, loader: Loader, device: torch.device) 
 
 def contest(setting: Setting, rounds: int, steps: int, advance: Callable[[], object]) -> Costs:
     """By contestant, (seconds, page faults) a step in each round, after a round that warms up."""
-    contestants = {name: build(setting) for name, build in CONTESTANTS.items()}
     loader = setting.loader(1 + steps)
-    costs: Costs = {name: [] for name in contestants}
-    for number in range(rounds + 1):
-        for name, contestant in contestants.items():
-            cost = cost_per_step(contestant, loader, setting.device)
-            if number > 0:
-                costs[name].append(cost)
-            advance()
-    return costs
+    contestants = {
+        name: partial(cost_per_step, build(setting), loader, setting.device) for name, build in CONTESTANTS.items()
+    }
+    return in_rounds(contestants, rounds, advance)
 
 
 # ---- Memory ----

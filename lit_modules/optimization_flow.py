@@ -30,6 +30,7 @@ from lit_modules.parts.adversarial import check_name
 from lit_modules.parts.base import BaseModule
 from lit_modules.parts.distributed import mean_over_ranks
 from lit_modules.parts.replay import RandomState
+from lit_modules.parts.step_log import log_training_step
 from lit_modules.parts.test_functions import TEST_FUNCTIONS
 from lit_modules.parts.trajectories import Trajectory, trajectory_of
 
@@ -167,9 +168,9 @@ class OptimizationFlow(BaseModule):
         self._point = {"step": number, "time": number * h}
         if self.network is None:
             values |= self._compare_with_trajectory(number, before[0][1])
-        means = mean_over_ranks(torch.stack(list(values.values()))).tolist()
-        self._point |= {name.removeprefix("train/"): mean for name, mean in zip(values, means, strict=True)}
-        self.log_step(values, in_bar=("loss", "dloss_dt"))
+        means = dict(zip(values, mean_over_ranks(torch.stack(list(values.values()))), strict=True))
+        self._point |= {name.removeprefix("train/"): mean.item() for name, mean in means.items()}
+        log_training_step(self, means, in_bar=("loss", "dloss_dt"))
 
     def _loss_again(self, evaluation: _Evaluation) -> Tensor:
         """The loss of an evaluation where theta is now, with all else as it was then."""

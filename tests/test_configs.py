@@ -1,7 +1,6 @@
 """Every shipped config and sweep works as it is."""
 
 import csv
-import gzip
 import inspect
 from collections.abc import Callable
 from importlib import import_module
@@ -11,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from numpy.typing import NDArray
 from PIL import Image
 
 import run
+from tests.files import write_idx
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -32,17 +31,12 @@ def _imported(path: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def _write_idx(path: Path, array: NDArray[np.uint8]) -> None:
-    content = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
-    path.write_bytes(gzip.compress(content))
-
-
 def idx_files(folder: Path) -> None:
     """The four files of MNIST and of Debian's dataset-fashion-mnist by their names: 96 and 16 gray images."""
     random = np.random.default_rng(0)
     for split, count in (("train", 96), ("t10k", 16)):
-        _write_idx(folder / f"{split}-images-idx3-ubyte.gz", random.integers(0, 256, (count, 28, 28), np.uint8))
-        _write_idx(folder / f"{split}-labels-idx1-ubyte.gz", random.integers(0, 10, count, np.uint8))
+        write_idx(folder / f"{split}-images-idx3-ubyte.gz", random.integers(0, 256, (count, 28, 28), np.uint8))
+        write_idx(folder / f"{split}-labels-idx1-ubyte.gz", random.integers(0, 10, count, np.uint8))
 
 
 def color_pictures(folder: Path) -> None:

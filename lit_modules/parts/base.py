@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lit_modules.parts import optimizers
 from lit_modules.parts.distributed import mean_over_ranks
+from lit_modules.parts.step_log import log_training_step
 
 
 class BaseModule(LightningModule):
@@ -42,16 +43,7 @@ class BaseModule(LightningModule):
             in_bar: endings of the names that the progress bar shows.
         """
         means = mean_over_ranks(torch.stack([value.detach().float() for value in values.values()]))
-        # Lightning's log() takes 0.4 ms a value, most of it to find out that nothing changed since the last step: four
-        # values are 6 % of a step of a small MLP. So it registers each, and from then on only the value is replaced.
-        results: Any = (self._trainer and self._trainer._results) or {}
-        for name, mean in zip(values, means, strict=True):
-            registered = results.get(f"training_step.{name}")
-            if registered is None:
-                self.log(name, mean, on_step=True, on_epoch=False, prog_bar=name.endswith(in_bar))
-            else:
-                registered.value = registered._forward_cache = mean
-                registered.has_reset = False
+        log_training_step(self, dict(zip(values, means, strict=True)), in_bar=in_bar)
 
     def optimizer_over(self, networks: Mapping[str, tuple[nn.Module, float]], arguments: Mapping[str, Any]) -> Any:
         """What ``configure_optimizers`` returns in automatic optimization, as the hyper-parameters say.

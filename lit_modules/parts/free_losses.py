@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lit_modules.parts.added_losses import OPEN, Collected, add_loss, add_metric, collect_step, weighted_sum
 from lit_modules.parts.distributed import mean_over_ranks, rank_and_world_size
+from lit_modules.parts.step_log import log_training_step
 
 _SPLITS = {"training_step": "train", "validation_step": "val", "test_step": "test"}
 
@@ -80,10 +81,12 @@ class FreeLosses(LightningModule):
         for name in values:
             if f"{split}/{name}" in collected.logged:
                 raise ValueError(f"{split}/{name} is logged by {type(self).__name__} and added: rename one of the two")
-        training = split == "train"
-        for name, value in (self._means(values) if training else values).items():
-            place: dict[str, Any] = {"on_step": training, "on_epoch": not training, "sync_dist": not training}
-            self.log(f"{split}/{name}", value, prog_bar=True, **place)
+        if split == "train":
+            means = {f"train/{name}": _own_copy(value) for name, value in self._means(values).items()}
+            log_training_step(self, means, in_bar=("",))
+            return
+        for name, value in values.items():
+            self.log(f"{split}/{name}", value, on_step=False, on_epoch=True, sync_dist=True, prog_bar=True)
 
     def _means(self, values: dict[str, Tensor | float]) -> dict[str, Tensor | float]:
         """Means over processes, in one exchange that also tells whether all have the same names."""
@@ -153,6 +156,12 @@ def _finish_evaluation(module: FreeLosses, collected: Collected, returned: Any, 
     own = own if isinstance(own, Tensor) and own.numel() == 1 else None
     module._log_added(collected, _sum(own, collected.take()) if collected.losses else None, split)
     return returned
+
+
+def _own_copy(value: Tensor | float) -> Tensor:
+    """In float32 or float64, and in memory that no later step writes to, as one replayed from a CUDA graph does."""
+    value = torch.as_tensor(value).detach()
+    return value.to(torch.promote_types(value.dtype, torch.float32), copy=True)
 
 
 def _sum(own: Tensor | None, added: Tensor | None) -> Tensor | None:

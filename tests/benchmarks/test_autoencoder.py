@@ -110,15 +110,6 @@ def test_a_step_is_timed_without_the_first(monkeypatch: pytest.MonkeyPatch) -> N
     assert speed.seconds_per_step("dense", "entropy", speed.fixed_batches("embedded", 3)) == 1.5
 
 
-def test_rounds_visit_all_in_turn_and_the_first_does_not_count() -> None:
-    visited: list[str] = []
-    contestants = {name: lambda name=name: visited.append(name) or float(len(visited)) for name in ("a", "b")}
-    advanced: list[None] = []
-    assert speed.in_rounds(contestants, 2, lambda: advanced.append(None)) == {"a": [3.0, 5.0], "b": [4.0, 6.0]}
-    assert visited == ["a", "b"] * 3
-    assert len(advanced) == 6
-
-
 def test_images_per_second_counts_from_the_first_epochs_end(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
 

@@ -1,7 +1,5 @@
 """Small data sets, made on the fly."""
 
-import gzip
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -36,16 +34,3 @@ def class_folders(tmp_path: Path, pixels: NDArray[np.uint8]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(path)
     return folder
-
-
-@pytest.fixture
-def write_idx() -> Callable[[Path, NDArray[np.uint8]], Path]:
-    """Writes an array as an IDX file, gzipped where the name ends in .gz."""
-
-    def write(path: Path, array: NDArray[np.uint8]) -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        content = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
-        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
-        return path
-
-    return write

@@ -2,7 +2,6 @@
 
 import gzip
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,8 @@ from numpy.typing import NDArray
 
 from datamodules.image_sources import open_source
 from datamodules.pixels import ImageSource, PixelFormat
+from tests.files import write_idx
 
-WriteIdx = Callable[[Path, NDArray[np.uint8]], Path]
 GRAY = PixelFormat((8, 8), 1)
 
 
@@ -36,7 +35,7 @@ def test_embedded_digits() -> None:
 
 @pytest.mark.parametrize("packed", ["", ".gz"])
 @pytest.mark.parametrize("prefix", ["", "mnist-"])
-def test_idx_pair(tmp_path: Path, pixels: NDArray[np.uint8], write_idx: WriteIdx, packed: str, prefix: str) -> None:
+def test_idx_pair(tmp_path: Path, pixels: NDArray[np.uint8], packed: str, prefix: str) -> None:
     path = write_idx(tmp_path / f"{prefix}train-images-idx3-ubyte{packed}", pixels[..., 0])
     write_idx(tmp_path / f"{prefix}train-labels-idx1-ubyte{packed}", np.arange(12, dtype=np.uint8))
     images, labels = read(open_source(str(path))["train"])
@@ -44,12 +43,12 @@ def test_idx_pair(tmp_path: Path, pixels: NDArray[np.uint8], write_idx: WriteIdx
     assert labels.tolist() == list(range(12))
 
 
-def test_idx_without_labels(tmp_path: Path, pixels: NDArray[np.uint8], write_idx: WriteIdx) -> None:
+def test_idx_without_labels(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
     path = write_idx(tmp_path / "train-images-idx3-ubyte", pixels[..., 0])
     assert read(open_source(str(path))["train"])[1].tolist() == [-1] * 12
 
 
-def test_idx_folder(tmp_path: Path, pixels: NDArray[np.uint8], write_idx: WriteIdx) -> None:
+def test_idx_folder(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
     for split, rows in (("train", slice(0, 8)), ("t10k", slice(8, 12))):
         write_idx(tmp_path / f"{split}-images-idx3-ubyte.gz", pixels[rows, ..., 0])
         write_idx(tmp_path / f"{split}-labels-idx1-ubyte.gz", np.arange(12, dtype=np.uint8)[rows])
@@ -86,7 +85,7 @@ def test_damaged_idx(tmp_path: Path, content: bytes, message: str, packed: str) 
         read(open_source(str(path))["train"], PixelFormat((2, 2), 1))
 
 
-def test_damaged_gzip(tmp_path: Path, pixels: NDArray[np.uint8], write_idx: WriteIdx) -> None:
+def test_damaged_gzip(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
     path = write_idx(tmp_path / "train-images-idx3-ubyte.gz", pixels[..., 0])
     content = path.read_bytes()
     for damaged in (content[:-200], content[:300] + bytes(100) + content[400:], content[:12]):
@@ -98,7 +97,7 @@ def test_damaged_gzip(tmp_path: Path, pixels: NDArray[np.uint8], write_idx: Writ
         open_source(str(path))
 
 
-def test_damaged_idx_labels(tmp_path: Path, pixels: NDArray[np.uint8], write_idx: WriteIdx) -> None:
+def test_damaged_idx_labels(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
     path = write_idx(tmp_path / "train-images-idx3-ubyte", pixels[..., 0])
     labels = write_idx(tmp_path / "train-labels-idx1-ubyte", np.zeros(12, np.uint8))
     labels.write_bytes(labels.read_bytes()[:-1])
@@ -109,7 +108,7 @@ def test_damaged_idx_labels(tmp_path: Path, pixels: NDArray[np.uint8], write_idx
         open_source(str(path))
 
 
-def test_idx_labels_that_do_not_belong(tmp_path: Path, pixels: NDArray[np.uint8], write_idx: WriteIdx) -> None:
+def test_idx_labels_that_do_not_belong(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
     path = write_idx(tmp_path / "train-images-idx3-ubyte", pixels[..., 0])
     write_idx(tmp_path / "train-labels-idx1-ubyte", np.zeros(11, np.uint8))
     with pytest.raises(ValueError, match="12 images, but train-labels-idx1-ubyte beside it 11 labels"):

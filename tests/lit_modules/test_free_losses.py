@@ -108,6 +108,28 @@ def test_loss_and_logs_by_hand(trainer: Any, batches: Any, points: Tensor) -> No
     assert parameters_differ_by(model.net.state_dict(), twin.state_dict()) < 1e-6
 
 
+def test_a_value_stays_what_it_was_in_its_step(trainer: Any, batches: Any, points: Tensor) -> None:
+    """Whatever its type, and though its memory is written to later, as with CUDA graphs."""
+    memory = torch.zeros((), dtype=torch.bfloat16)
+
+    def step(model: LightningModule, x: Tensor) -> Tensor:
+        add_metric("number", memory)
+        add_metric("integer", torch.tensor(model.global_step))
+        return model.net[2][1][0].linear(x).sum()
+
+    class Rewriting(Note):
+        def on_train_batch_end(self, *arguments: Any) -> None:
+            memory.add_(1)
+            super().on_train_batch_end(*arguments)
+            types.update(value.dtype for value in arguments[0].callback_metrics.values())
+
+    types: set[torch.dtype] = set()
+    note = Rewriting()
+    trainer(max_steps=4, callbacks=[note]).fit(Free(step), batches(points, 16))
+    assert note.rows == [{"number": i, "integer": i} for i in range(4)]
+    assert types == {torch.float32}
+
+
 @pytest.mark.parametrize(
     "options", [{"accumulate_grad_batches": 2}, {"gradient_clip_val": 0.01}, {"precision": "64-true"}]
 )
