@@ -14,6 +14,7 @@ from benchmarks.entropic_autoencoder import (
     METHODS,
     WEIGHTS,
     AutoencoderTask,
+    also_in_bf16,
     best_weights,
     digits_task,
     train,
@@ -65,6 +66,17 @@ def test_a_run_is_a_function_of_its_seed(small_task: AutoencoderTask) -> None:
         assert first == again != other
         assert set(first[0]) == set(QUALITIES)
     assert set(tune(small_task, "WAE-MMD, 30", 0, lambda _: None)[0]) == {"fid_training"}
+
+
+def test_mixed_precision_is_another_training_of_the_same_model(small_task: AutoencoderTask) -> None:
+    task = dataclasses.replace(small_task, methods=also_in_bf16(small_task.methods))
+    assert [name for name in task.methods if name.endswith("bf16-mixed")] == [
+        "VAE, 3, bf16-mixed",
+        "EAE, 1, bf16-mixed",
+    ]
+    (full,), (mixed,) = (train(task, method, 0, lambda _: None) for method in ("EAE, 1", "EAE, 1, bf16-mixed"))
+    assert full != mixed
+    assert mixed["reconstruction"] == pytest.approx(full["reconstruction"], rel=0.01)
 
 
 def test_the_lowest_fid_chooses_the_weight() -> None:
