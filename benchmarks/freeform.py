@@ -3,8 +3,9 @@
     python -m benchmarks.freeform
 
 Cost: the article's classifier under a Trainer, with FreeLosses and written without it: the same network, batches of 128
-random images, optimizer and logged names. A round of each is one fit, timed from the end of its 50th step to the end of
-its last; the two take turns, the first round warms up, and the median over the other rounds of their ratio counts.
+random images, optimizer and logged names, these by Lightning's log and by what FreeLosses uses, BaseModule.log_step. A
+round of each is one fit, timed from the end of its 50th step to the end of its last; all take turns, the first round
+warms up, and the median over the other rounds of their ratio counts.
 
 Quality: FreeformClassifier and FreeformAutoencoder on 50,000 digits, and twins of them in plain PyTorch, without
 Lightning, with the same weights at the start, batch size, optimizer and schedule; 10,000 digits are held out.
@@ -31,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.data import DataLoader
 
-from benchmarks.freeform_report import FREE, PLAIN, WITHOUT, write_report
+from benchmarks.freeform_report import FREE, PLAIN, WITHOUT, WITHOUT_CHEAP, write_report
 from benchmarks.reporting import Row, append_rows, machine, read_rows
 from benchmarks.rounds import in_rounds
 from benchmarks.runs import (
@@ -48,6 +49,7 @@ from benchmarks.runs import (
 )
 from datamodules import ImageDataModule
 from lit_modules import FreeformAutoencoder, FreeformClassifier, FreeLosses
+from lit_modules.parts.base import BaseModule
 
 STEPS = 7800  # 20 epochs of 50,000 images
 HELD_OUT = 10_000
@@ -61,7 +63,7 @@ LEARNING_RATE = 2e-3
 # ---- Cost ----
 
 
-class WithoutFreeLosses(LightningModule):
+class WithoutFreeLosses(BaseModule):
     """The article's classifier by hand."""
 
     def __init__(self) -> None:
@@ -74,18 +76,26 @@ class WithoutFreeLosses(LightningModule):
         h = self.encoder(x)
         logits = self.classifier(h)
         loss = cross_entropy(logits, y)
-        self._log("cross_entropy", loss)
-        self._log("x_h_norm", h.square().sum(dim=1).mean())
-        self._log("accuracy", (logits.argmax(dim=1) == y).float().mean())
-        self._log("loss", loss)
+        accuracy = (logits.argmax(dim=1) == y).float().mean()
+        values = {"cross_entropy": loss, "x_h_norm": h.square().sum(dim=1).mean(), "accuracy": accuracy, "loss": loss}
+        self.log_values({f"train/{name}": value.detach() for name, value in values.items()})
         return loss
 
-    def _log(self, name: str, value: Tensor) -> None:
-        self.log(f"train/{name}", value.detach(), on_step=True, on_epoch=False, prog_bar=True)
+    def log_values(self, values: dict[str, Tensor]) -> None:
+        """By Lightning's log."""
+        self.log_dict(values, on_step=True, on_epoch=False, prog_bar=True)
 
     def configure_optimizers(self) -> Any:
         """Adam with its defaults."""
         return torch.optim.Adam(self.parameters())
+
+
+class WithoutFreeLossesCheap(WithoutFreeLosses):
+    """The same, logging as this project's modules do."""
+
+    def log_values(self, values: dict[str, Tensor]) -> None:
+        """By log_step."""
+        self.log_step(values, in_bar=("",))
 
 
 class WithFreeLosses(FreeLosses, WithoutFreeLosses):
@@ -126,6 +136,7 @@ def measure_cost(path: Path, rounds: int, steps: int) -> list[Row]:
     """A row for each contestant and round, from the file if they are there."""
     contestants = {
         FREE: lambda: seconds_per_step(WithFreeLosses(), steps),
+        WITHOUT_CHEAP: lambda: seconds_per_step(WithoutFreeLossesCheap(), steps),
         WITHOUT: lambda: seconds_per_step(WithoutFreeLosses(), steps),
     }
     if not path.is_file():

@@ -13,6 +13,7 @@ from benchmarks.freeform_report import (
     FREE,
     PLAIN,
     WITHOUT,
+    WITHOUT_CHEAP,
     accuracy_verdict,
     cost_in_percent,
     cost_table,
@@ -57,19 +58,23 @@ def test_twins_start_alike_and_a_run_is_a_function_of_its_seed(network: str, sou
         assert first == again != other
 
 
-def _cost(free: list[float], without: list[float]) -> list[Row]:
-    pairs = zip(free, without, strict=True)
+def _cost(free: list[float], cheap: list[float]) -> list[Row]:
+    rounds = zip(free, cheap, [2 * time for time in free], strict=True)
     return [
         {"contestant": name, "seconds_per_step": str(time)}
-        for times in pairs
-        for name, time in zip((FREE, WITHOUT), times, strict=True)
+        for times in rounds
+        for name, time in zip((FREE, WITHOUT_CHEAP, WITHOUT), times, strict=True)
     ]
 
 
 def test_cost_is_the_median_of_ratios() -> None:
     rows = _cost([1.0, 2.0, 3.3], [1.0, 4.0, 3.0])
-    assert cost_in_percent(rows) == pytest.approx(0)
-    assert cost_table(rows).splitlines()[-2:] == [f"| {FREE} | 2000.000 |", f"| {WITHOUT} | 3000.000 |"]
+    assert cost_in_percent(rows, WITHOUT_CHEAP) == pytest.approx(0)
+    assert cost_table(rows).splitlines()[-3:] == [
+        f"| {FREE} | 2000.000 |  |",
+        f"| {WITHOUT_CHEAP} | 3000.000 | +0.00 |",
+        f"| {WITHOUT} | 4000.000 | -50.00 |",
+    ]
     assert cost_verdict(_cost([1.019], [1.0])).endswith("1.90 %, target at most 2 %: reached.")
     assert cost_verdict(_cost([1.021], [1.0])).endswith("not reached.")
 
@@ -100,7 +105,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     benchmark.main(["--quick", "--out", str(tmp_path)])
     assert capsys.readouterr().out.count("seed 0: ") == 4
     first = (tmp_path / "quick" / "freeform.md").read_text()
-    assert all(name in first for name in (FREE, WITHOUT, PLAIN, "FreeformClassifier", "FreeformAutoencoder"))
+    assert all(
+        name in first for name in (FREE, WITHOUT, WITHOUT_CHEAP, PLAIN, "FreeformClassifier", "FreeformAutoencoder")
+    )
     benchmark.main(["--quick", "--out", str(tmp_path)])
     assert "seed 0: " not in capsys.readouterr().out
     assert (tmp_path / "quick" / "freeform.md").read_text() == first
