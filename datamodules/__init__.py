@@ -3,5 +3,6 @@
 from datamodules.images import ImageDataModule
 from datamodules.points import PointsDataModule
 from datamodules.steps import StepsDataModule
+from datamodules.text import TextDataModule
 
-__all__ = ["ImageDataModule", "PointsDataModule", "StepsDataModule"]
+__all__ = ["ImageDataModule", "PointsDataModule", "StepsDataModule", "TextDataModule"]

@@ -1,0 +1,151 @@
+"""Batches of consecutive tokens: frequent words thinned out, windows drawn, both anew in each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from datamodules.loading import ResumableLoader, ShardedSampler, random_generator
+from datamodules.token_cache import Corpus
+from datamodules.vocabulary import Vocabulary, keep_probabilities
+
+
+class CorpusPart:
+    """The training or the validation sentences of a corpus.
+
+    Which sentences are held out hangs on `val_fraction` and their numbers alone: every seed is validated on the same.
+
+    Args:
+        corpus: the text.
+        val_fraction: each sentence is held out with this probability.
+        held_out: whether this is the part that is held out.
+    """
+
+    def __init__(self, corpus: Corpus, val_fraction: float, *, held_out: bool) -> None:
+        self.corpus = corpus
+        self._val_fraction = val_fraction
+        self._held_out = held_out
+
+    def read(self, chunk: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Returns the words' numbers and the sentence of each token of this part in a chunk."""
+        sentences = self.corpus.sentences(chunk)
+        if self._val_fraction:
+            draws = torch.rand(len(sentences), generator=random_generator("validation", chunk))
+            sentences = sentences[(draws < self._val_fraction).numpy() == self._held_out]
+        elif self._held_out:
+            sentences = sentences[:0]
+        return self.corpus.read(sentences)
+
+    def counts(self) -> NDArray[np.int64]:
+        """Returns how often each word of the text occurs in this part, (W,)."""
+        if not self._val_fraction:
+            return self.corpus.counts * (not self._held_out)
+        # The smaller part is counted.
+        held_out = CorpusPart(self.corpus, self._val_fraction, held_out=True)
+        counts = np.zeros_like(self.corpus.counts)
+        for chunk in range(self.corpus.num_chunks):
+            np.add.at(counts, held_out.read(chunk)[0], 1)
+        # Words that were forgotten while the text was read have tokens, but count 0.
+        return counts if self._held_out else np.maximum(self.corpus.counts - counts, 0)
+
+
+class TokenStream:
+    """The tokens of an epoch in their order.
+
+    Args:
+        part: sentences to read.
+        vocabulary: the items. Other words are left out, and the words beside them become neighbors.
+        subsample: threshold of `keep_probabilities`; 0 keeps all.
+        window: the largest window.
+        reduce_windows: whether each token's window is drawn from 1 .. `window`; otherwise all are `window`.
+        shuffle: whether the chunks of the text come in an order drawn for each epoch.
+        seed: of all draws.
+    """
+
+    def __init__(
+        self,
+        part: CorpusPart,
+        vocabulary: Vocabulary,
+        *,
+        subsample: float,
+        window: int,
+        reduce_windows: bool,
+        shuffle: bool,
+        seed: int,
+    ) -> None:
+        self._part = part
+        self._ids = vocabulary.ids
+        # Id -1 finds the last entry: other words are never kept.
+        keep = torch.cat([keep_probabilities(vocabulary.counts, subsample), torch.zeros(1)])
+        self._keep = keep.float().numpy()[vocabulary.ids]
+        self._size = float((keep.numpy()[vocabulary.ids] * part.counts()).sum())
+        self._window = window
+        self._reduce_windows = reduce_windows
+        self._shuffle = shuffle
+        self._seed = seed
+
+    @property
+    def size(self) -> int:
+        """Tokens that are kept of an epoch on average."""
+        return round(self._size)
+
+    def chunks(self, epoch: int) -> Iterator[Tensor]:
+        """Yields an epoch's tokens, their sentences and their windows: (3, K) int64 for each chunk of the text.
+
+        After the last chunk the text begins again, with draws of its own.
+        """
+        corpus = self._part.corpus
+        for lap in count():
+            order = torch.arange(corpus.num_chunks)
+            if self._shuffle:
+                order = torch.randperm(len(order), generator=random_generator(self._seed, epoch, lap, "order"))
+            for chunk in order.tolist():
+                words, sentences = self._part.read(chunk)
+                generator = random_generator(self._seed, epoch, lap, chunk)
+                kept = torch.rand(len(words), generator=generator).numpy() < self._keep[words]
+                tokens = torch.from_numpy(self._ids[words[kept]]).long()
+                # A text of one sentence should not run on into itself.
+                numbers = torch.from_numpy(sentences[kept]) + lap * corpus.num_sentences
+                yield torch.stack([tokens, numbers, self._windows(len(tokens), generator)])
+
+    def _windows(self, size: int, generator: torch.Generator) -> Tensor:
+        smallest = 1 if self._reduce_windows else self._window
+        return torch.randint(smallest, self._window + 1, (size,), generator=generator)
+
+
+class TokenLoader(ResumableLoader):
+    """Batches {"tokens", "sentences", "windows"}, each (B,) int64: consecutive tokens of a stream.
+
+    A global batch is W * B consecutive tokens, of which each of W processes takes a contiguous part; a window is cut
+    where a part ends. An epoch has `stream.size` tokens: where the draw kept more, the last ones are left out; where
+    it kept fewer, the first ones follow again. To resume, the draws before are repeated, at some 20 ns a token.
+
+    Args:
+        stream: the tokens.
+        sampler: in the order of the stream, of its size.
+        fresh: whether each epoch has an order and draws of its own; otherwise all are as the first.
+    """
+
+    def __init__(self, stream: TokenStream, sampler: ShardedSampler, *, fresh: bool) -> None:
+        super().__init__(sampler)
+        assert sampler.size == stream.size
+        assert not sampler.shuffle
+        self._stream = stream
+        self._fresh = fresh
+
+    def _load(self, start: int) -> Iterator[Any]:
+        chunks = self._stream.chunks(self.sampler.epoch if self._fresh else 0)
+        waiting, first = torch.zeros(3, 0, dtype=torch.long), 0
+        for batch in range(start, self.sampler.num_batches):
+            begin, end = self.sampler.bounds(batch)
+            while first + waiting.shape[1] < end:
+                used = min(begin - first, waiting.shape[1])
+                waiting, first = torch.cat([waiting[:, used:], next(chunks)], 1), first + used
+            tokens, sentences, windows = waiting[:, begin - first : end - first].clone()
+            yield {"tokens": tokens, "sentences": sentences, "windows": windows}
