@@ -1,8 +1,17 @@
 """LightningDataModules: one file a kind of data."""
 
 from datamodules.images import ImageDataModule
+from datamodules.neighbors import NeighborsDataModule
 from datamodules.points import PointsDataModule
+from datamodules.records import BorrowingDataModule
 from datamodules.steps import StepsDataModule
 from datamodules.text import TextDataModule
 
-__all__ = ["ImageDataModule", "PointsDataModule", "StepsDataModule", "TextDataModule"]
+__all__ = [
+    "BorrowingDataModule",
+    "ImageDataModule",
+    "NeighborsDataModule",
+    "PointsDataModule",
+    "StepsDataModule",
+    "TextDataModule",
+]
