@@ -5,9 +5,7 @@ may be much larger than what is kept of it. Where it stops, the file is read onc
 """
 
 import csv
-import gzip
 import json
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.checks import nearest
+from datamodules.text_files import read_lines
 
 _KINDS = (".csv", ".jsonl", ".ndjson", ".json")
 
@@ -184,7 +183,7 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _csv_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    rows = csv.reader(text for _, text in _lines(path))
+    rows = csv.reader(read_lines(path))
     header = next(rows, [])
     if len(set(header)) < len(header):
         raise ValueError(f"{path}, line 1: two columns have the same name")
@@ -195,7 +194,7 @@ def _csv_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _json_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for line, text in _lines(path):
+    for line, text in enumerate(read_lines(path), 1):
         if not text.strip():
             continue
         try:
@@ -205,16 +204,3 @@ def _json_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not isinstance(record, dict):
             raise ValueError(f"{path}, line {line}: not a JSON object but {text.strip()[:40]!r}")
         yield line, record
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yields the number and the text of each line."""
-    line = 0
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for line, content in enumerate(file, 1):
-                yield line, content.decode("utf-8-sig" if line == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}, line {line}: not UTF-8 (byte {error.start + 1} of the line)") from None
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path}, after line {line}: damaged gzip file ({error})") from None

@@ -108,8 +108,11 @@ def test_damaged_gzip(tmp_path: Path) -> None:
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"after line [0-9]+: damaged gzip file"):
         read_texts(str(path), ["who"])
-    path.write_bytes(b"who,what\n")
-    with pytest.raises(ValueError, match="after line 0: damaged gzip file"):
+    path.write_bytes(whole[:-8] + bytes(8))
+    with pytest.raises(ValueError, match="after line 5001: damaged gzip file"):
+        read_texts(str(path), ["who"])
+    path.write_bytes(b"who,what\na,b\n")
+    with pytest.raises(ValueError, match=r"a.csv.gz: "):
         read_texts(str(path), ["who"])
 
 
