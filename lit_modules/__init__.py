@@ -2,6 +2,7 @@
 
 from lit_modules.entropic_autoencoder import EntropicAutoencoder
 from lit_modules.freeform import FreeformAutoencoder, FreeformClassifier, FreeLosses, add_loss, add_metric, collect
+from lit_modules.library_embedding import LibraryEmbedding
 from lit_modules.optimization_flow import OptimizationFlow
 from lit_modules.relativistic_gan import RelativisticGAN
 from lit_modules.single_loss_gan import SingleLossGAN
@@ -11,6 +12,7 @@ __all__ = [
     "FreeLosses",
     "FreeformAutoencoder",
     "FreeformClassifier",
+    "LibraryEmbedding",
     "OptimizationFlow",
     "RelativisticGAN",
     "SingleLossGAN",
