@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.metadata
 import os
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from types import ModuleType
 from typing import Any
+
+from datamodules.checks import nearest
 
 Segmenter = Callable[[str], Iterable[str]]
 
@@ -73,15 +74,15 @@ def _locate(path: str) -> tuple[ModuleType, str]:
     """Returns the module of an import path, and the name in it."""
     module_name, _, name = path.rpartition(".")
     if not module_name:
-        near = difflib.get_close_matches(path, _NAMED, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "give one of these, or an import path such as package.function"
-        raise ValueError(f"segmenter is {path!r}, but has to be {' or '.join(map(repr, _NAMED))}; {hint}")
+        named = ", ".join(map(repr, _NAMED))
+        raise ValueError(
+            f"segmenter is {path!r}, but has to be {named} or an import path as package.function{nearest(path, _NAMED)}"
+        )
     try:
         module = import_module(module_name)
     except ImportError as error:
         raise ValueError(f"segmenter {path!r} cannot be imported: {error}") from None
     if not hasattr(module, name):
-        near = difflib.get_close_matches(name, vars(module), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = nearest(name, vars(module))
         raise ValueError(f"segmenter {path!r} cannot be imported: {module_name} has no {name!r}{hint}")
     return module, name

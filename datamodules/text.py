@@ -1,6 +1,5 @@
 """Text of any source as batches of consecutive words, for word vectors."""
 
-import math
 import os
 import shutil
 import tempfile
@@ -14,6 +13,7 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
+from datamodules.checks import at_least
 from datamodules.loading import ShardedSampler
 from datamodules.segmenters import Segmenter, find_segmenter, segmenter_key
 from datamodules.text_sources import TextSource, open_sentences, open_text, segmented
@@ -103,12 +103,13 @@ class TextDataModule(LightningDataModule):
         cache_dir: str | None = None,
     ) -> None:
         super().__init__()
-        _within("min_count", min_count, 1)
-        _within("max_vocabulary", max_vocabulary, 1)
-        _within("subsample", subsample, 0)
-        _within("window", window, 1)
-        _within("batch_size", batch_size, 1)
-        _within("val_fraction", val_fraction, 0, 1)
+        at_least("min_count", min_count, 1)
+        at_least("max_vocabulary", max_vocabulary, 1)
+        at_least("subsample", subsample, 0)
+        at_least("window", window, 1)
+        at_least("batch_size", batch_size, 1)
+        if not 0 <= val_fraction < 1:
+            raise ValueError(f"val_fraction is {val_fraction}, but has to be at least 0 and below 1")
         self.source = source
         self.sentences = sentences
         self.column = column
@@ -214,9 +215,3 @@ class TextDataModule(LightningDataModule):
         if self.cache_dir is not None:
             return Path(self.cache_dir).expanduser()
         return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "litspaces" / "text"
-
-
-def _within(name: str, value: float | None, least: float, below: float = math.inf) -> None:
-    if value is not None and not least <= value < below:
-        most = "" if below == math.inf else f" and below {below}"
-        raise ValueError(f"{name} is {value}, but has to be at least {least}{most}")

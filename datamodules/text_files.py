@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import difflib
 import glob
 import gzip
 import os
@@ -11,6 +10,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
+
+from datamodules.checks import nearest
 
 LONGEST_LINE = 2**20
 _GZIP = b"\x1f\x8b"
@@ -103,7 +104,5 @@ def _lack(path: Path, source: str) -> str:
     if glob.has_magic(source):
         return "matches no file"
     siblings = os.listdir(path.parent) if path.parent.is_dir() else []
-    names = {str(path.with_name(name)): name for name in siblings}
-    if near := difflib.get_close_matches(str(path), ["docstrings", *names], n=1, cutoff=0.7):
-        return f"does not exist; did you mean {near[0]!r}?"
-    return "does not exist; give 'docstrings', the path of a file or a folder, a pattern, or hf:NAME"
+    otherwise = "; give 'docstrings', the path of a file or a folder, a pattern, or hf:NAME"
+    return f"does not exist{nearest(path.name, ['docstrings', *siblings]) or otherwise}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from datamodules.checks import nearest
 from datamodules.docstrings import docstring_paragraphs, docstrings_key
 from datamodules.hub import load_splits
 from datamodules.segmenters import Segmenter
@@ -119,7 +119,6 @@ def _text_column(table: datasets.Dataset, source: str, column: str | None) -> st
         lack = "has several columns of text" if texts else "has no column of text"
         raise ValueError(f"data set {source!r} {lack}; name one as `column`: it has {listing}")
     if column not in texts:
-        near = difflib.get_close_matches(column, texts, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"data set {source!r} has no column of text {column!r}{hint}: it has {listing}")
+        hint = nearest(column, texts)
+        raise ValueError(f"data set {source!r} has no column of text {column!r}; it has {listing}{hint}")
     return column

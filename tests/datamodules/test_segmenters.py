@@ -55,7 +55,7 @@ def test_function_itself() -> None:
     ("segmenter", "message"),
     [
         ("chinesse", "segmenter is 'chinesse', .*did you mean 'chinese'"),
-        ("xyz", "'whitespace' or 'chinese'; give one of these, or an import path"),
+        ("xyz", "has to be 'whitespace', 'chinese' or an import path as package.function$"),
         ("no_such_module.cut", "cannot be imported: No module named 'no_such_module'"),
         ("shlex.splitt", "shlex has no 'splitt'; did you mean 'split'"),
         ("own_segmenters.nothing", "is no function"),

@@ -71,7 +71,7 @@ def test_errors_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     several = table(tmp_path / "several", body=["a"], title=["b"])
     with pytest.raises(ValueError, match=r"has several columns of text; .* body \(string\), title \(string\)"):
         open_text(several, None)
-    with pytest.raises(ValueError, match="no column of text 'titel'; did you mean 'title'"):
+    with pytest.raises(ValueError, match=r"no column of text 'titel'; it has .*; did you mean 'title'"):
         open_text(several, "titel")
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     with pytest.raises(FileNotFoundError, match="data set 'hf:no-one/nothing' cannot be loaded: ") as caught:

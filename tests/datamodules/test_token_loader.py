@@ -229,6 +229,16 @@ def test_counts_of_parts(corpus: Corpus, val_fraction: float, held_out: bool) ->
     assert part.counts().tolist() == counts.tolist()
 
 
+def test_forgotten_words_are_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_cache, "BLOCK_TOKENS", 100)
+    sentences = [["often", f"rare{number}"] for number in range(500)]
+    with pytest.warns(UserWarning, match="distinct tokens"):
+        write_corpus(tmp_path, sentences, WordNumbers(), most_words=120)
+    counts = CorpusPart(Corpus(tmp_path), 0.2, held_out=False).counts()
+    assert counts.min() == 0
+    assert 350 < counts.max() < 450
+
+
 def test_epoch_is_as_long_as_on_average(skewed: Corpus) -> None:
     stream = stream_of(skewed, subsample=1e-3)
     num_chunks = skewed.num_chunks
