@@ -116,13 +116,18 @@ class Collected:
         metrics = _by_name(self.metrics)
         for name in losses.keys() & metrics.keys():
             raise ValueError(f"{name!r} is the name of a loss and of a metric: choose another for one of them")
-        means = {name: functools.reduce(operator.add, found) / len(found) for name, found in metrics.items()}
-        return {name: functools.reduce(operator.add, found) for name, found in losses.items()} | means
+        means = {name: _total(found) / len(found) if len(found) > 1 else found[0] for name, found in metrics.items()}
+        return {name: _total(found) for name, found in losses.items()} | means
 
 
 def weighted_sum(losses: list[AddedLoss]) -> Tensor | None:
     """Sum of w_i L_i (scalar); None of nothing."""
-    return functools.reduce(operator.add, (loss.weighted() for loss in losses)) if losses else None
+    return _total([loss.weighted() for loss in losses]) if losses else None
+
+
+def _total(values: list[Any]) -> Any:
+    # Not sum(), whose 0 is a tensor's addition more.
+    return functools.reduce(operator.add, values)
 
 
 def _by_name(pairs: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lit_modules.parts.distributed import global_batch, rank_and_world_size
 
-# Of the distances that are held at a time: 64 MB in float32.
+# Of the distances that are held at a time: 128 MB.
 CHUNK_ENTRIES = 2**24
 
 
@@ -59,18 +59,29 @@ def knn_entropy(z: Tensor, k: int = 1, *, floor: float = 1e-6) -> Tensor:
 def kth_neighbors(z: Tensor, points: Tensor, k: int, *, first: int = 0) -> Tensor:
     """Index (n,) among ``points`` (m, d) of the k-th nearest one to each row of z (n, d) that is not itself.
 
-    Row i of z is ``points[first + i]``. Distances are computed from differences: the usual expansion into a matrix
-    product is wrong by 100 % for close points far from the origin.
+    Row i of z is ``points[first + i]``.
     """
     found = []
     rows = max(1, CHUNK_ENTRIES // len(points))
     for start in range(0, len(z), rows):
-        part = z[start : start + rows]
-        distances = torch.cdist(part, points, compute_mode="donot_use_mm_for_euclid_dist")
-        own = torch.arange(len(part), device=z.device)
+        distances = _distances(z[start : start + rows], points)
+        own = torch.arange(len(distances), device=z.device)
         distances[own, own + first + start] = math.inf
         found.append(distances.kthvalue(k, dim=1).indices if k > 1 else distances.argmin(dim=1))
     return torch.cat(found)
+
+
+def _distances(z: Tensor, points: Tensor) -> Tensor:
+    """Something (n, m) that orders points as their distance to each row of z does.
+
+    The expansion |z|^2 - 2 <z, p> + |p|^2 is a matrix product, here three times as fast as differences, but in the
+    precision of the points it is wrong by 100 % for close points far from the origin. So it has twice that precision,
+    which is quick on a processor only, and the points' own distances are later computed from differences.
+    """
+    if z.dtype == torch.float64 or z.device.type != "cpu":
+        return torch.cdist(z, points, compute_mode="donot_use_mm_for_euclid_dist")
+    points = points.double()
+    return torch.addmm(points.square().sum(dim=1), z.double(), points.t(), alpha=-2)
 
 
 def normal_entropy(d: int) -> float:

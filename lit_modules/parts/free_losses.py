@@ -82,24 +82,31 @@ class FreeLosses(LightningModule):
             if f"{split}/{name}" in collected.logged:
                 raise ValueError(f"{split}/{name} is logged by {type(self).__name__} and added: rename one of the two")
         if split == "train":
-            means = {f"train/{name}": _own_copy(value) for name, value in self._means(values).items()}
-            log_training_step(self, means, in_bar=("",))
+            means = self._means({name: values[name] for name in sorted(values)})
+            log_training_step(self, {f"train/{name}": means[name] for name in values}, in_bar=("",))
             return
         for name, value in values.items():
             self.log(f"{split}/{name}", value, on_step=False, on_epoch=True, sync_dist=True, prog_bar=True)
 
-    def _means(self, values: dict[str, Tensor | float]) -> dict[str, Tensor | float]:
-        """Means over processes, in one exchange that also tells whether all have the same names."""
-        if rank_and_world_size()[1] == 1:
-            return values
-        names = tuple(sorted(values))
+    def _means(self, values: dict[str, Tensor | float]) -> dict[str, Tensor]:
+        """Means over processes, float32.
+
+        One exchange, which also tells whether all have the same names. The memory is no value's own: a CUDA graph that
+        is replayed writes to that again.
+        """
+        numbers = [torch.as_tensor(value, dtype=torch.float32, device=self.device) for value in values.values()]
+        means = torch.stack(numbers)
+        if rank_and_world_size()[1] > 1:
+            means = self._over_processes(tuple(values), means)
+        return dict(zip(values, means, strict=True))
+
+    def _over_processes(self, names: tuple[str, ...], numbers: Tensor) -> Tensor:
         code = zlib.crc32("\n".join(names).encode())
         # Small whole numbers: exact in float32, and so is their mean if they are equal.
         header = [float(len(names)), float(code & 0xFFF), float(code >> 12 & 0xFFF)]
-        numbers = [torch.as_tensor(number, dtype=torch.float32, device=self.device) for number in header]
-        numbers += [torch.as_tensor(values[name], dtype=torch.float32, device=self.device) for name in names]
+        numbers = torch.cat([torch.tensor(header, device=self.device), numbers])
         # Padded, so that processes that disagree still exchange tensors of one size, and can say so.
-        means = mean_over_ranks(nn.functional.pad(torch.stack(numbers), (0, -len(numbers) % 64)))
+        means = mean_over_ranks(nn.functional.pad(numbers, (0, -len(numbers) % 64)))
         # Reading numbers waits for a GPU: done when the names are new.
         if names != self._agreed and means[:3].tolist() != header:
             raise RuntimeError(
@@ -107,7 +114,7 @@ class FreeLosses(LightningModule):
                 " to add the same names in each step; add a zero where there is nothing"
             )
         self._agreed = names
-        return dict(zip(names, means[3:], strict=False))
+        return means[3 : 3 + len(names)]
 
 
 def _collecting(step: Callable[..., Any], split: str) -> Callable[..., Any]:
@@ -156,12 +163,6 @@ def _finish_evaluation(module: FreeLosses, collected: Collected, returned: Any, 
     own = own if isinstance(own, Tensor) and own.numel() == 1 else None
     module._log_added(collected, _sum(own, collected.take()) if collected.losses else None, split)
     return returned
-
-
-def _own_copy(value: Tensor | float) -> Tensor:
-    """In float32 or float64, and in memory that no later step writes to, as one replayed from a CUDA graph does."""
-    value = torch.as_tensor(value).detach()
-    return value.to(torch.promote_types(value.dtype, torch.float32), copy=True)
 
 
 def _sum(own: Tensor | None, added: Tensor | None) -> Tensor | None:

@@ -33,18 +33,22 @@ def test_gradient_flow_on_a_bowl(flow: type[Optimizer]) -> None:
         assert found.at(n) == pytest.approx([math.exp(-0.01 * n), math.exp(-0.1 * n)], rel=1e-6, abs=1e-10)
 
 
-def test_loss_guided_flow_has_an_exponential_loss() -> None:
-    found = trajectory("quadratic", LossGuidedFlow, 0.01)
-    for n in 1, 250, 800:
-        assert quadratic(torch.from_numpy(found.at(n))).item() == pytest.approx(5.5 * math.exp(-0.01 * n), rel=1e-6)
+@pytest.mark.parametrize("minimum", [0.0, -2.0])
+def test_loss_guided_flow_has_an_exponential_loss(minimum: float) -> None:
+    found = trajectory("quadratic", LossGuidedFlow, 0.01, minimum=minimum)
+    for n in 1, 50, 100:
+        expected = minimum + (5.5 - minimum) * math.exp(-0.01 * n)
+        assert quadratic(torch.from_numpy(found.at(n))).item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_damped_flow_is_a_damped_oscillator() -> None:
-    found = trajectory("quadratic", DampedFlow, 0.01, friction=1.0)
-    frequency = math.sqrt(0.75)
+    friction = 0.6
+    found = trajectory("quadratic", DampedFlow, 0.01, friction=friction)
+    frequency = math.sqrt(1 - friction**2 / 4)
     for n in 1, 250, 800:
         t = 0.01 * n
-        exact = math.exp(-t / 2) * (math.cos(frequency * t) + math.sin(frequency * t) / (2 * frequency))
+        swing = math.cos(frequency * t) + friction / (2 * frequency) * math.sin(frequency * t)
+        exact = math.exp(-friction * t / 2) * swing
         assert found.at(n)[0] == pytest.approx(exact, rel=1e-6, abs=1e-8)
 
 
