@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +188,16 @@ class ExponentialMovingAverage(Callback):
         if self._raw:
             _copy(self._raw, _tensors(_submodule(pl_module, self.module)))
             self._raw = {}
+
+
+@contextmanager
+def averaged_weights(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Iterator[None]:
+    """The module with the averaged weights of all the trainer's averages, also outside validation."""
+    with ExitStack() as averaged:
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, ExponentialMovingAverage):
+                averaged.enter_context(callback.averaged_weights(pl_module))
+        yield
 
 
 @torch.no_grad()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import ExitStack
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
@@ -14,8 +12,10 @@ import numpy as np
 from lightning.pytorch import Callback
 from PIL import Image
 
-from callbacks.ema import ExponentialMovingAverage
+from callbacks.ema import averaged_weights
+from callbacks.rank_zero import on_rank_zero
 from callbacks.sampling import evaluating, forked_rng
+from callbacks.tables import run_folder, write_whole
 
 
 class Pictures(Callback, ABC):
@@ -61,10 +61,7 @@ class Pictures(Callback, ABC):
         """Draw if the step has passed a multiple of `every_n_steps`."""
         before, self._global_step = self._global_step, trainer.global_step
         if self.every_n_steps and before // self.every_n_steps < self._global_step // self.every_n_steps:
-            with ExitStack() as averaged:
-                for callback in trainer.callbacks:  # type: ignore[attr-defined]
-                    if isinstance(callback, ExponentialMovingAverage):
-                        averaged.enter_context(callback.averaged_weights(pl_module))
+            with averaged_weights(trainer, pl_module):
                 self._publish(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -73,28 +70,21 @@ class Pictures(Callback, ABC):
             self._publish(trainer, pl_module)
 
     def _publish(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # log_dir is broadcast from rank 0: all ranks have to ask for it.
-        folder = Path(trainer.log_dir or trainer.default_root_dir) / "media"
+        folder = run_folder(trainer) / "media"
         for key, picture in self._drawn(trainer, pl_module).items():
-            _save(picture, folder / f"{key}-step={trainer.global_step:07d}.png")
+            path = folder / f"{key}-step={trainer.global_step:07d}.png"
+            write_whole(path, partial(picture.save, format="PNG"))
             for logger in trainer.loggers:
                 _log(logger, key, picture, trainer.global_step)
 
     def _drawn(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Image.Image]:
-        """The pictures on rank 0, none on the others; a ValueError of rank 0's is raised by all."""
-        pictures: dict[str, Image.Image] = {}
-        refusal: ValueError | None = None
-        if trainer.is_global_zero:
-            try:
-                with evaluating(pl_module), forked_rng(pl_module.device, self.seed):
-                    pictures = self.draw(trainer, pl_module)
-            except ValueError as error:
-                refusal = error
-        # All processes stop together: one alone would leave the others waiting for it.
-        message = trainer.strategy.broadcast(None if refusal is None else str(refusal))
-        if message is not None:
-            raise refusal or ValueError(message)
-        return pictures
+        """The pictures on rank 0, none on the others."""
+
+        def draw() -> dict[str, Image.Image]:
+            with evaluating(pl_module), forked_rng(pl_module.device, self.seed):
+                return self.draw(trainer, pl_module)
+
+        return on_rank_zero(trainer, draw) or {}
 
 
 def validation_batches(trainer: pl.Trainer) -> Iterator[Any]:
@@ -107,14 +97,6 @@ def validation_batches(trainer: pl.Trainer) -> Iterator[Any]:
     for batch in (loaders[0] if isinstance(loaders, list) else loaders) or ():
         # Runs the datamodule's transfer hooks, such as a normalization on the device.
         yield trainer.strategy.batch_to_device(batch)
-
-
-def _save(picture: Image.Image, path: Path) -> None:
-    """Under another name first: nobody ever sees half a picture."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".png.tmp")
-    picture.save(unfinished, format="PNG")
-    os.replace(unfinished, path)
 
 
 def _log(logger: Any, key: str, picture: Image.Image, step: int) -> None:

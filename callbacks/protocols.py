@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
@@ -85,6 +86,34 @@ class SupportsFlow(Protocol):
         Numbers "step", "time", "loss", "dloss_dt" and "dloss_dt_predicted"; perhaps the parameters, a list "theta";
         perhaps "ode_theta" and "ode_loss", the same at that time on the trajectory that is followed.
         """
+
+
+@runtime_checkable
+class SupportsItemVectors(Protocol):
+    """A module that learns a vector for each of its items, such as words, books or points."""
+
+    def item_vectors(self) -> tuple[list[str], Tensor]:
+        """The items and their vectors (N, d), in the same order; asked of one process only."""
+
+
+class LibraryPlan(Protocol):
+    """Where the items of a library stand, and what their readers walk."""
+
+    @property
+    def positions(self) -> NDArray[Any]:
+        """The items' positions (N, 3), in the order of the items; the entrance is the origin."""
+
+    @property
+    def costs(self) -> Mapping[str, float]:
+        """What readers walk in different arrangements at these positions, by name; the last one is this plan's."""
+
+
+@runtime_checkable
+class SupportsFloorPlan(Protocol):
+    """A module that plans where the items of a library stand."""
+
+    def floor_plan(self, pairs: Mapping[str, Tensor], /) -> LibraryPlan:
+        """A plan for readers who borrow pairs "center", "context" (int64) of items with "weight", each (P,)."""
 
 
 def require(module: object, protocol: type[Any], asked_by: object) -> Any:
