@@ -1,0 +1,85 @@
+"""An optimizer for tables of which a step touches a few rows: only these are read and written."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.linalg import vector_norm
+from torch.optim import Optimizer
+from torch.optim.optimizer import ParamsT
+
+
+class RowSGD(Optimizer):
+    """Gradient descent in which no row moves farther than lr * max_row_norm in a step; without a state.
+
+    With g the gradient of a row, summed over a batch:
+
+        row <- row - lr g min(1, max_row_norm / |g|)
+
+    A row that a batch holds once moves as word2vec moves it. One that it holds a hundred times gets a hundred gradients
+    that do not know of each other, all taken at the same point: the bound is what keeps their sum from overshooting.
+    Clipping the norm of the whole gradient would slow down the rare rows because of the frequent ones.
+
+    Args:
+        params: parameters or parameter groups; their gradients must be sparse, as ``nn.Embedding(sparse=True)`` and
+            ``parts.skip_gram`` give them.
+        lr: learning rate.
+        max_row_norm: bound of a row's gradient; inf for none.
+
+    Raises:
+        ValueError: a setting out of its range; in a step, a gradient that is dense.
+    """
+
+    def __init__(self, params: ParamsT, lr: float = 0.05, max_row_norm: float = 10.0) -> None:
+        super().__init__(params, {"lr": lr, "max_row_norm": max_row_norm})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group, with its settings checked."""
+        super().add_param_group(param_group)
+        added = self.param_groups[-1]
+        if not (math.isfinite(added["lr"]) and added["lr"] >= 0):
+            raise ValueError(f"RowSGD: lr={added['lr']} must be a number from 0 on")
+        if not added["max_row_norm"] > 0:
+            raise ValueError(f"RowSGD: max_row_norm={added['max_row_norm']} must be positive")
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Move the rows that have a gradient; returns the closure's loss."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for table in group["params"]:
+                if table.grad is not None:
+                    rows, gradients = touched_rows(table, type(self).__name__)
+                    norms = vector_norm(gradients, dim=list(range(1, gradients.dim())), keepdim=True)
+                    moves = gradients * (group["max_row_norm"] / norms).clamp_max(1)
+                    table.index_add_(0, rows, moves, alpha=-group["lr"])
+        return loss
+
+
+def touched_rows(table: Tensor, optimizer: str) -> tuple[Tensor, Tensor]:
+    """The numbers (R,) of the rows that have a gradient, each once, and their gradients (R, ...).
+
+    Raises:
+        ValueError: the table's gradient is dense, or sparse in more than the rows; ``optimizer`` is what to blame.
+    """
+    gradient = table.grad
+    assert gradient is not None
+    if not gradient.is_sparse:
+        raise ValueError(
+            f"{optimizer} takes sparse gradients only, but a parameter of shape {tuple(table.shape)} has a dense one:"
+            " set sparse=True in the embedding, or take another optimizer, such as torch.optim.Adam"
+        )
+    if gradient.sparse_dim() != 1:
+        raise ValueError(
+            f"{optimizer} takes gradients that are sparse in rows, not in {gradient.sparse_dim()} dimensions"
+        )
+    rows = gradient._indices()[0]
+    # Autograd forgets that a gradient is coalesced, and doing so again would cost as much as the rest of the step.
+    if not bool((rows[1:] > rows[:-1]).all()):
+        gradient = gradient.coalesce()
+    return gradient._indices()[0], gradient._values()
