@@ -15,6 +15,7 @@ from torch import Tensor
 import run
 from datamodules import TextDataModule, text_files, text_sources
 from datamodules.token_loader import TokenLoader
+from tests.processes import LeaveTogether
 
 LINES = ["The cat sat on the mat .", "", "the dog saw the cat !", "a cat , a dog"]
 WORDS = ["the", "cat", "sat", "on", "the", "mat", "the", "dog", "saw", "the", "cat", "a", "cat", "a", "dog"]
@@ -240,19 +241,28 @@ class Watcher(LightningModule):
         return torch.optim.SGD(self.parameters(), 0.1)
 
 
-def fitted(folder: Path, checkpoint: Path | None = None, **options: Any) -> tuple[Watcher, Trainer]:
-    watcher = Watcher()
+def fitted(
+    folder: Path,
+    checkpoint: Path | None = None,
+    *,
+    text: dict[str, Any] | None = None,
+    model: Watcher | None = None,
+    **options: Any,
+) -> tuple[Watcher, Trainer]:
+    """Two epochs on a text."""
+    watcher = model or Watcher()
     trainer = Trainer(
         **options,
         max_epochs=2,
         accelerator="cpu",
         logger=False,
-        enable_checkpointing="callbacks" in options,
+        enable_checkpointing=any(isinstance(one, ModelCheckpoint) for one in options.get("callbacks", [])),
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
     )
-    module = TextDataModule(sentences=sentences(900), min_count=1, subsample=1e-3, val_fraction=0.1, batch_size=128)
+    data = {"sentences": sentences(900), "min_count": 1, "val_fraction": 0.1, "batch_size": 128}
+    module = TextDataModule(**data | (text or {}))
     trainer.fit(watcher, datamodule=module, ckpt_path=checkpoint, weights_only=True)
     return watcher, trainer
 
@@ -277,6 +287,30 @@ def test_overfitting_repeats_a_batch(tmp_path: Path) -> None:
     assert len(watcher.seen) == 2
     assert torch.equal(watcher.seen[0]["tokens"], watcher.seen[1]["tokens"])
     assert torch.equal(watcher.seen[0]["windows"], watcher.seen[1]["windows"])
+
+
+class Writer(Watcher):
+    """Writes what each process has seen."""
+
+    def on_train_end(self) -> None:
+        torch.save(self.seen, Path(self.trainer.default_root_dir) / f"{self.trainer.global_rank}.pt")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["file", "sentences"])
+def test_two_processes_see_together_what_one_sees(tmp_path: Path, kind: str) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(" ".join(words) for words in sentences(900)))
+    source: dict[str, Any] = (
+        {"source": str(text), "sentences": None} if kind == "file" else {"sentences": sentences(900)}
+    )
+    alone, _ = fitted(tmp_path, text=source)
+    processes = {"devices": 2, "strategy": "ddp_spawn", "callbacks": [LeaveTogether()]}
+    fitted(tmp_path, text=source | {"batch_size": 64}, model=Writer(), **processes)
+    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    for first, second, expected in zip(*ranks, alone.seen, strict=True):
+        for name in expected:
+            assert torch.equal(torch.cat([first[name], second[name]]), expected[name])
 
 
 def test_command_line_takes_its_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
