@@ -47,7 +47,7 @@ class PairDistribution:
     def __init__(self, weights: Any) -> None:
         import scipy.sparse
 
-        table = scipy.sparse.csr_array(weights, dtype=np.float64)
+        table = scipy.sparse.csr_array(weights, dtype=np.float64, copy=True)
         table.sum_duplicates()
         table.eliminate_zeros()
         if not np.isfinite(table.data).all() or (table.data < 0).any():

@@ -92,8 +92,9 @@ def test_cost_is_entropy_and_divergence() -> None:
 def test_pairs_named_twice_are_added_up() -> None:
     import scipy.sparse
 
-    twice = scipy.sparse.coo_array(([1.0, 2.0, 1.0, 0.0], ([1, 0, 1, 0], [0, 1, 0, 0])), shape=(2, 2))
+    twice = scipy.sparse.csr_array(([0.0, 2.0, 1.0, 1.0], [0, 1, 0, 0], [0, 2, 4]), shape=(2, 2))
     pairs = PairDistribution(twice)
+    assert twice.nnz == 4, "the caller's own is left alone"
     assert (pairs.center.tolist(), pairs.context.tolist(), pairs.weight.tolist()) == ([0, 1], [1, 0], [0.5, 0.5])
 
 
