@@ -16,7 +16,7 @@ A sum and not a mean: so a learning rate means what it means in word2vec, whatev
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 # With windows of 5, blocks of 16 waste fewer products and blocks of 64 read fewer rows: 32 was the fastest on a CPU.
@@ -209,42 +209,37 @@ def _sparse(rows: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
 # ---- Noise ----
 
 
-class NoiseSampler(nn.Module):
+class NoiseSampler:
     """Draws words with probability proportional to count^power, by Walker's alias method: constant time a draw.
 
     Args:
-        counts: how often each word occurs (N,).
+        counts: how often each word occurs (N,), on the device on which to draw.
         power: 3/4 flattens the distribution as word2vec does; 1 leaves it, 0 makes it uniform.
+
+    Attributes:
+        accepted: a number is drawn from 0 to N - 1, and stays with this probability (N,) float32.
+        alias: what it becomes otherwise (N,) int64.
 
     Raises:
         ValueError: counts that are no list of non-negative numbers with a positive sum.
     """
 
-    accepted: Tensor
-    alias: Tensor
-
     def __init__(self, counts: Tensor, power: float = 0.75) -> None:
-        super().__init__()
         if counts.dim() != 1 or not (counts.isfinite().all() and (counts >= 0).all() and counts.sum() > 0):
             raise ValueError("counts must be a list of numbers from 0 on, not all of them 0")
         weights = torch.where(counts > 0, counts.double() ** power, 0.0)
-        accepted, alias = _alias_table((weights * (len(counts) / weights.sum())).tolist())
-        self.register_buffer("accepted", accepted, persistent=False)
-        self.register_buffer("alias", alias, persistent=False)
+        table = _alias_table((weights * (len(counts) / weights.sum())).tolist())
+        self.accepted, self.alias = (column.to(counts.device) for column in table)
 
-    def forward(self, *shape: int) -> Tensor:
-        """Words' numbers of that shape, int64, from torch's random state on the device of the sampler."""
-        drawn = torch.randint(len(self.alias), (torch.Size(shape).numel(),), device=self.alias.device)
-        stays = torch.rand(len(drawn), device=drawn.device) < self.accepted.index_select(0, drawn)
-        return torch.where(stays, drawn, self.alias.index_select(0, drawn)).view(shape)
+    def draw(self, number: int, generator: torch.Generator | None = None) -> Tensor:
+        """Words' numbers (number,) int64, with replacement, from torch's random state or that of a generator."""
+        drawn = torch.randint(len(self.alias), (number,), generator=generator, device=self.alias.device)
+        stays = torch.rand(number, generator=generator, device=drawn.device) < self.accepted.index_select(0, drawn)
+        return torch.where(stays, drawn, self.alias.index_select(0, drawn))
 
 
 def _alias_table(weights: list[float]) -> tuple[Tensor, Tensor]:
-    """With which probability each number stays when it is drawn (N,) float32, and what it becomes otherwise (N,).
-
-    Args:
-        weights: probabilities times N.
-    """
+    """``accepted`` and ``alias`` of probabilities times N."""
     stays, alias = [1.0] * len(weights), list(range(len(weights)))
     small = [number for number, weight in enumerate(weights) if weight < 1]
     large = [number for number, weight in enumerate(weights) if weight >= 1]
