@@ -57,12 +57,13 @@ class WordAnalogies(ItemEvaluation):
     def measure(self, trainer: pl.Trainer, items: list[str], vectors: Tensor) -> dict[str, float]:
         """The accuracy over all known questions, and the number of the others."""
         rows, asked = self._known(items)
-        same = self._same(items).to(vectors.device)
+        spellings = self._spellings(items).to(vectors.device)
+        first, vectors = spellings[:, 0], vectors[: len(spellings)]
         rows = rows.to(vectors.device)
         answered: list[Tensor] = []
         with progress(trainer, "Analogies", len(rows)) as advance:
             for chunk in rows.split(_CHUNK):
-                answered.append(same[answers(vectors[: len(same)], same, chunk[:, :3])] == same[chunk[:, 3]])
+                answered.append(first[answers(vectors, spellings, chunk[:, :3])] == first[chunk[:, 3]])
                 advance(len(chunk))
         right = torch.cat(answered).cpu()
         publish_table(trainer, self.folder, "analogy", _COLUMNS, self._groups(asked, right))
@@ -87,10 +88,14 @@ class WordAnalogies(ItemEvaluation):
             )
         return torch.tensor(rows), groups
 
-    def _same(self, items: list[str]) -> Tensor:
-        """For each known item, (N,), the number of the first one that is the same word."""
-        numbers = numbered(items[: self.restrict], self.ignore_case)
-        return torch.tensor([numbers[folded(item, self.ignore_case)] for item in items[: self.restrict]])
+    def _spellings(self, items: list[str]) -> Tensor:
+        """For each known item the items that are the same word, (N, S), the first one first and again as a filler."""
+        words = [folded(item, self.ignore_case) for item in items[: self.restrict]]
+        same: dict[str, list[int]] = {}
+        for number, word in enumerate(words):
+            same.setdefault(word, []).append(number)
+        most = max(map(len, same.values()))
+        return torch.tensor([same[word] + same[word][:1] * (most - len(same[word])) for word in words])
 
     def _groups(self, asked: list[str], right: Tensor) -> list[list[Cell]]:
         """The rows of the table."""
@@ -104,12 +109,12 @@ class WordAnalogies(ItemEvaluation):
         return rows
 
 
-def answers(vectors: Tensor, same: Tensor, questions: Tensor) -> Tensor:
+def answers(vectors: Tensor, spellings: Tensor, questions: Tensor) -> Tensor:
     """The items, (Q,), that questions (a, b, c), (Q, 3), are answered with.
 
     Args:
         vectors: (N, d).
-        same: (N,), for each item the number of the first one that is the same word; such are left out together.
+        spellings: (N, S), for each item the items that are the same word; such are left out together.
         questions: (Q, 3), numbers of items.
     """
     vectors = F.normalize(vectors, dim=1)
@@ -118,6 +123,5 @@ def answers(vectors: Tensor, same: Tensor, questions: Tensor) -> Tensor:
     cosine = vectors[words] @ vectors.T
     a, b, c = place.unbind(dim=1)
     scores = cosine[b] - cosine[a] + cosine[c]
-    for column in range(3):
-        scores.masked_fill_(same == same[questions[:, column, None]], -torch.inf)
+    scores.scatter_(1, spellings[questions].flatten(1), -torch.inf)
     return scores.argmax(dim=1)

@@ -29,6 +29,7 @@ _CHINESE = (
     "Arial Unicode MS",
 )
 _MAX_LEGEND = 40
+_LEGEND_SIZE = 40
 
 
 def as_picture(figure: Figure) -> Image.Image:
@@ -75,10 +76,10 @@ def add_legend(figure: Figure, axes: Axes) -> None:
         writable(names[:_MAX_LEGEND], "label"),
         title=f"the first {_MAX_LEGEND} of {len(handles)}" if len(handles) > _MAX_LEGEND else None,
         loc="outside right upper",
-        markerscale=2,
         fontsize="small",
     )
-    for text in legend.get_texts():
+    for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True):
+        handle.set_sizes([_LEGEND_SIZE])  # type: ignore[union-attr]
         as_written(text)
 
 

@@ -81,9 +81,9 @@ def test_as_gensim_has_it(tmp_path: Path, restrict: int | None, ignore_case: boo
 
 def test_all_words_of_one_spelling_are_left_out() -> None:
     vectors = torch.cat([VECTORS, VECTORS[2:3]])
-    same = torch.tensor([0, 1, 2, 3, 4, 2])
-    assert code.answers(vectors, same, torch.tensor([[0, 1, 2], [1, 0, 2]])).tolist() == [3, 3]
-    assert code.answers(vectors, torch.arange(6), torch.tensor([[1, 0, 2]])).tolist() == [5]
+    spellings = torch.tensor([[0, 0], [1, 1], [2, 5], [3, 3], [4, 4], [2, 5]])
+    assert code.answers(vectors, spellings, torch.tensor([[0, 1, 2], [1, 0, 2]])).tolist() == [3, 3]
+    assert code.answers(vectors, torch.arange(6)[:, None], torch.tensor([[1, 0, 2]])).tolist() == [5]
 
 
 def test_words_that_no_question_has_are_refused_before_training(tmp_path: Path) -> None:
