@@ -42,11 +42,12 @@ class TextDataModule(LightningDataModule):
     sentences, with full windows.
 
     Args:
-        source: "docstrings" (about 1.1 million words of English, from the documentation inside of NumPy, SciPy,
+        source: "docstrings" (about 1.3 million words of English, from the documentation inside of NumPy, SciPy,
             scikit-learn and torchmetrics: another text with other versions of them); or one or more paths of UTF-8
             files, gzipped or not, of folders of them (all files below that are not hidden) or patterns such as
-            "texts/*.gz"; or "hf:" and the name or path of a Hugging Face data set, of which the training split is
-            read, each line of each row as a sentence.
+            "texts/*.gz"; or "hf:" and the path or the name (NAME or NAME:CONFIGURATION) of a Hugging Face data set, of
+            which the training split is read, each line of each row as a sentence. Lines of over a mebibyte or 65,536
+            tokens become several sentences.
         sentences: in place of `source`, from Python: an iterable of strings, or of lists of tokens, which are not
             segmented. It is read once, by every process, into a temporary folder.
         column: the column of a Hugging Face data set; by default "text", or the only one of strings.

@@ -124,7 +124,8 @@ class TokenLoader(ResumableLoader):
 
     A global batch is W * B consecutive tokens, of which each of W processes takes a contiguous part; a window is cut
     where a part ends. An epoch has `stream.size` tokens: where the draw kept more, the last ones are left out; where
-    it kept fewer, the first ones follow again. To resume, the draws before are repeated, at some 20 ns a token.
+    it kept fewer, the text begins again, with draws of its own. To resume, the draws so far are repeated: some 40 ns
+    a word of the text.
 
     Args:
         stream: the tokens.
