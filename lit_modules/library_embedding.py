@@ -12,8 +12,8 @@ that is SNE, with a slowly falling one the article's form of t-SNE, with an inne
 records, or points and their neighbors.
 
 Run it:     python run.py fit --config configs/library_embedding.yaml
-Expect:     train/gap, which is S - H(J|I), falling towards 0: what a dimension of 3 leaves is how far p is from any
-            floor plan. Popular items stand near the middle only by distances, by inner products far out.
+Expect:     train/gap, which is S - H(J|I), falling towards what three dimensions can't express. Popular items stand
+            near the middle by distances, and far out by inner products.
 
 Source: the article; van der Maaten and Hinton 2008 for SNE and t-SNE; Mikolov et al. 2013 (arXiv 1310.4546).
 """
@@ -29,14 +29,19 @@ from lit_modules.parts import embedding_costs as costs
 from lit_modules.parts import noise, optimizers, places, shelving
 from lit_modules.parts.adversarial import check_name
 from lit_modules.parts.base import BaseModule
-from lit_modules.parts.distributed import mean_over_ranks
+from lit_modules.parts.distributed import mean_over_ranks, rank_and_world_size
 from lit_modules.parts.named_vectors import NamedVectors
+from lit_modules.parts.skip_gram import SkipGramCost, noise_blocks, skip_gram_cost
 from lit_modules.parts.weighted_mean import WeightedMean
 from lit_modules.parts.window_pairs import window_pairs
 
 
 class LibraryEmbedding(NamedVectors, BaseModule):
     """Vectors for items, such that what is often borrowed, read or near after i costs little from i.
+
+    Skip-Gram on running text (cost "dot", two tables, normalizer "negative") goes a fast way of its own,
+    ``parts.skip_gram``: its gradients are sparse, so take RowSGD or another optimizer that its error names, and its
+    loss is the sum over pairs, so that a learning rate is that of a pair, as in Word2Vec.
 
     Batches are dicts of tensors, either pairs, "center" (B,), "context" (B,), "weight" (B,) and perhaps "entropy", the
     mean of -log p(j|i); or running text, "tokens" (B,), "sentences" (B,), "windows" (B,), see ``parts.window_pairs``.
@@ -51,7 +56,8 @@ class LibraryEmbedding(NamedVectors, BaseModule):
         normalizer: of q: "full" softmax; "sampled" softmax for many items, with the same minimum; or "negative"
             sampling, whose loss is no entropy.
         negatives: k of negative sampling, how much noise counts against each pair.
-        shared_negatives: items drawn at each step and shared by its pairs, for "sampled" and "negative".
+        shared_negatives: items drawn and shared by many pairs, for "sampled" and "negative": by default 256 for all of
+            a step, on Skip-Gram's fast way 32 for each 32 successive words.
         d_min: smallest distance of two items in the library, in the unit of the vectors.
         spacing_weight: of the penalty on items nearer than that, for the cost "library".
         shelves: of a floor plan, numbers of places along three axes, d_min apart, the entrance in a corner. By default
@@ -79,7 +85,7 @@ class LibraryEmbedding(NamedVectors, BaseModule):
         tied: bool = True,
         normalizer: str = "full",
         negatives: int = 5,
-        shared_negatives: int = 256,
+        shared_negatives: int | None = None,
         d_min: float = 1.0,
         spacing_weight: float = 10.0,
         shelves: list[int] | None = None,
@@ -112,7 +118,7 @@ class LibraryEmbedding(NamedVectors, BaseModule):
         check_name("normalizer", hp["normalizer"], costs.NORMALIZERS)
         check_name("lr_schedule", hp["lr_schedule"], optimizers.SCHEDULES)
         for name in ("dim", "negatives", "shared_negatives"):
-            if hp[name] < 1:
+            if hp[name] is not None and hp[name] < 1:
                 raise ValueError(f"{name}={hp[name]} must be at least 1")
         for name in ("spacing_weight", "swaps", "warmup_steps"):
             if hp[name] < 0:
@@ -127,10 +133,21 @@ class LibraryEmbedding(NamedVectors, BaseModule):
         if hp["cost"] == "library" and hp["normalizer"] != "full":
             raise ValueError(f"normalizer={hp['normalizer']!r} with cost='library': a way is no probability")
 
+    def setup(self, stage: str) -> None:
+        """Take the items from the datamodule, and expect sparse gradients where it has running text for Skip-Gram."""
+        super().setup(stage)
+        datamodule = getattr(self.trainer, "datamodule", None)
+        if self._is_skip_gram and self.contexts is not None:
+            # DDP asks embeddings for this, and then takes no other gradients.
+            self.centers.sparse = datamodule is not None and getattr(datamodule, "pairs", None) is None
+            self.contexts.sparse = self.centers.sparse
+
     # ---- One training step ----
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> STEP_OUTPUT:
         """S of a batch (scalar), with several processes of all their batches; with a penalty for the library."""
+        if self._is_skip_gram and "tokens" in batch:
+            return self._skip_gram_step(batch)
         center, context, weight = self._pairs(batch)
         weight = weight / mean_over_ranks(weight.sum()).clamp(min=1e-30)
         with torch.autocast(self.device.type, enabled=False):
@@ -143,6 +160,30 @@ class LibraryEmbedding(NamedVectors, BaseModule):
                 logged["train/gap"] = cost - weight.sum() * batch["entropy"]
         self.log_step(logged, in_bar=("cost", "gap", "overlap"))
         return cost + self.hparams["spacing_weight"] * logged.get("train/overlap", 0.0)
+
+    def _skip_gram_step(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """The sum of the costs of all processes' pairs (scalar)."""
+        rank, world_size = rank_and_world_size()
+        # Noise belongs to words in a row, of which each rank has others.
+        number = self.trainer.fit_loop.total_batch_idx * world_size + rank
+        cost = self._skip_gram_cost(batch, noise.keyed_generator(number, "train noise"))
+        mean_pairs = mean_over_ranks(cost.pairs).clamp(min=1)
+        self.log_step({"train/cost": cost.total.detach() / mean_pairs}, in_bar=("cost",))
+        # DDP takes the mean over processes.
+        return cost.total * world_size
+
+    def _skip_gram_cost(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> SkipGramCost:
+        hp, (tokens, sentences, windows) = self.hparams, (batch[name] for name in ("tokens", "sentences", "windows"))
+        blocks, each = noise_blocks(len(tokens)), hp["shared_negatives"] or 32
+        drawn = self.noise.draw(blocks * each, generator).view(blocks, each).to(self.device)
+        assert self.contexts is not None
+        tables = self.centers.weight, self.contexts.weight
+        return skip_gram_cost(*tables, tokens, sentences, windows, drawn, hp["negatives"])
+
+    @property
+    def _is_skip_gram(self) -> bool:
+        hp = self.hparams
+        return hp["cost"] == "dot" and not hp["tied"] and hp["normalizer"] == "negative"
 
     def _pairs(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Centers, contexts and weights, each (B,)."""
@@ -164,7 +205,7 @@ class LibraryEmbedding(NamedVectors, BaseModule):
         if self.hparams["normalizer"] == "full":
             return None
         generator = noise.keyed_generator(step, f"{stream} noise")
-        return self.noise.draw(self.hparams["shared_negatives"], generator).to(self.device)
+        return self.noise.draw(self.hparams["shared_negatives"] or 256, generator).to(self.device)
 
     def _costs(self, center: Tensor, context: Tensor, drawn: Tensor | None) -> Tensor:
         """f of each pair (B,), normalized over all items, or over those that were drawn."""
@@ -179,8 +220,8 @@ class LibraryEmbedding(NamedVectors, BaseModule):
         if hp["normalizer"] == "sampled":
             return costs.sampled_softmax(hp["cost"], v, u, center, context, self.noise, drawn, tied=tied)
         offset = 0.0 if self.offset is None else self.offset
-        counted = {"negatives": hp["negatives"], "offset": offset, "tied": tied}
-        return costs.negative_sampling(hp["cost"], v, u, center, context, drawn, **counted)
+        k = hp["negatives"]
+        return costs.negative_sampling(hp["cost"], v, u, center, context, drawn, negatives=k, tied=tied, offset=offset)
 
     def _tables(self) -> tuple[Tensor, Tensor]:
         """v and u, (N, d), in float32 at least."""
@@ -190,6 +231,8 @@ class LibraryEmbedding(NamedVectors, BaseModule):
 
     def configure_optimizers(self) -> Any:
         """One optimizer over the tables, and a scheduler that steps with it."""
+        if self.centers.sparse:
+            optimizers.refuse_dense_only(self.hparams["optimizer"], self._optimizer_args)
         return self.optimizer_over({"model": (self, self.hparams["learning_rate"])}, self._optimizer_args)
 
     # ---- Evaluation ----
@@ -206,16 +249,21 @@ class LibraryEmbedding(NamedVectors, BaseModule):
         self._log_cost("test", batch, batch_idx)
 
     def _log_cost(self, split: str, batch: Mapping[str, Tensor], batch_idx: int) -> None:
-        center, context, weight = self._pairs(batch)
-        with torch.autocast(self.device.type, enabled=False):
-            drawn = self._draw(batch_idx, split) if "tokens" in batch else None
-            values = self._costs(center, context, drawn)
+        values, weight = self._evaluated(split, batch, batch_idx)
         self.mean_cost.update(values, weight)
-        kept: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": len(center)}
-        self.log(f"{split}/cost", self.mean_cost, prog_bar=True, **kept)
+        self.log(f"{split}/cost", self.mean_cost, on_step=False, on_epoch=True, prog_bar=True)
         if "entropy" in batch and self.hparams["cost"] != "library":
             self.mean_gap.update(weight @ values / weight.sum() - batch["entropy"], weight.sum())
-            self.log(f"{split}/gap", self.mean_gap, **kept)
+            self.log(f"{split}/gap", self.mean_gap, on_step=False, on_epoch=True)
+
+    def _evaluated(self, split: str, batch: Mapping[str, Tensor], batch_idx: int) -> tuple[Tensor, Tensor]:
+        """Costs and weights; of text with the same noise in each evaluation."""
+        if self._is_skip_gram and "tokens" in batch:
+            cost = self._skip_gram_cost(batch, noise.keyed_generator(batch_idx, f"{split} noise"))
+            return cost.total / cost.pairs.clamp(min=1), cost.pairs
+        center, context, weight = self._pairs(batch)
+        with torch.autocast(self.device.type, enabled=False):
+            return self._costs(center, context, self._draw(batch_idx, split) if "tokens" in batch else None), weight
 
     def forward(self, center: Tensor, context: Tensor) -> Tensor:
         """Of items i (B,) and j (B,) the scores s(i, j), (B,); for the library minus the ways."""

@@ -26,12 +26,16 @@ from torch import Tensor
 from torch.nn.functional import embedding, softplus
 from torch.utils.checkpoint import checkpoint
 
+from lit_modules.parts.skip_gram import NoiseSampler
+
 SCORES = ("gaussian", "dot", "student")
 COSTS = ("library", *SCORES)
 NORMALIZERS = ("full", "sampled", "negative")
 
 # Of the scores that are held at a time: 64 MB in float32.
 CHUNK_ENTRIES = 2**24
+# Of the counts, for noise.
+POWER = 0.75
 
 
 # ---- Scores ----
@@ -210,16 +214,16 @@ class Noise:
     """
 
     def __init__(self, counts: Tensor) -> None:
-        powers = counts.to("cpu", torch.float64).pow(0.75)
+        powers = counts.to("cpu", torch.float64).pow(POWER)
         self.probabilities = powers / powers.sum()
-        self._cumulated = self.probabilities.cumsum(0)
+        self._sampler = NoiseSampler(counts.cpu(), POWER)
         self._tables: dict[tuple[int, torch.device], Tensor] = {}
 
     def draw(self, number: int, generator: torch.Generator) -> Tensor:
-        """Items (number,), with replacement; the generator is the CPU's."""
-        at = torch.rand(number, generator=generator, dtype=torch.float64) * self._cumulated[-1]
-        # Right of its own end, so that an item without a count is never drawn.
-        return torch.searchsorted(self._cumulated, at, right=True)
+        """Items (number,), with replacement, from the state of a generator of the CPU."""
+        drawn = torch.randint(len(self.probabilities), (number,), generator=generator)
+        stays = torch.rand(number, generator=generator) < self._sampler.accepted.index_select(0, drawn)
+        return torch.where(stays, drawn, self._sampler.alias.index_select(0, drawn))
 
     def log_chance(self, number: int, device: torch.device) -> Tensor:
         """log Q (N,), float32, on ``device``: Q_k is the chance to draw k at least once in ``number`` draws.

@@ -4,6 +4,7 @@ import difflib
 import importlib
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import entry_points
@@ -102,6 +103,37 @@ def refuse_closures(path: str) -> None:
         f"optimizer={path!r} evaluates the loss within its step, for which it needs a closure, which a game between"
         f" two optimizers does not allow: all but {' and '.join(names)} can be chosen here"
     )
+
+
+def refuse_dense_only(path: str, arguments: Mapping[str, Any]) -> None:
+    """For a module whose gradients are sparse, because a step touches a few rows of its tables.
+
+    Raises:
+        ValueError: the optimizer at ``path`` doesn't take them; names some that do.
+    """
+    if takes_sparse_gradients(optimizer_class(path), arguments):
+        return
+    known = {found.__name__ for found in [*_of_torch().values(), *_registered()] if takes_sparse_gradients(found, {})}
+    raise ValueError(
+        f"optimizer={path!r} does not take sparse gradients, which is all that a step has for large tables:"
+        f" choose one of {', '.join(sorted(known))}"
+    )
+
+
+def takes_sparse_gradients(found: type[Optimizer], arguments: Mapping[str, Any]) -> bool:
+    """Whether a step with a sparse gradient of a table succeeds. Tried out."""
+    table = nn.Embedding(2, 2, sparse=True)
+    table(torch.tensor([0])).sum().backward()
+    make: Callable[..., Optimizer] = found
+    with warnings.catch_warnings():
+        # torch on its own use of sparse tensors.
+        warnings.simplefilter("ignore")
+        try:
+            make(table.parameters(), lr=1e-3, **arguments).step(lambda: 1.0)
+        except Exception:
+            # Each has an error of its own for this.
+            return False
+    return True
 
 
 def optimizer_arguments(path: str, betas: Sequence[float], extra: Mapping[str, Any]) -> dict[str, Any]:

@@ -255,7 +255,8 @@ def test_batches_that_are_none(trainer: Make, p: Tensor) -> None:
 
 @pytest.mark.parametrize("kind", KINDS, ids=name_of)
 def test_running_text(trainer: Make, kind: dict[str, Any]) -> None:
-    module, text = LibraryEmbedding(shared_negatives=8, learning_rate=0.1, **kind), Text()
+    optimizer = "SparseAdam" if kind == {"cost": "dot", "tied": False, "normalizer": "negative"} else "Adam"
+    module, text = LibraryEmbedding(shared_negatives=8, learning_rate=0.1, optimizer=optimizer, **kind), Text()
     (before,) = _validated(trainer, module, text)
     made = trainer(max_epochs=8)
     made.fit(module, text)
@@ -292,6 +293,55 @@ def test_text_without_a_pair(trainer: Make) -> None:
         made.fit(module, text)
         assert made.callback_metrics["train/cost"] == 0
         assert module.item_vectors()[1].isfinite().all()
+
+
+# ---- Skip-Gram's fast way ----
+
+
+def skip_gram(**arguments: Any) -> LibraryEmbedding:
+    return LibraryEmbedding("dot", tied=False, normalizer="negative", dim=8, **arguments)
+
+
+def test_skip_gram_goes_the_fast_way(trainer: Make) -> None:
+    """Its cost is the mean of what the slow way has with the same noise, and its gradients are sparse."""
+    text = Text()
+    module = skip_gram(optimizer="SGD", learning_rate=0.0, initial_scale=0.5, shared_negatives=4)
+    made = trainer(max_steps=1, limit_val_batches=0)
+    made.fit(module, text)
+    assert module.centers.weight.grad is not None
+    assert module.centers.weight.grad.is_sparse
+    v, u = module.item_vectors()[1], module.context_vectors()[1]
+    drawn = module.noise.draw(13 * 4, keyed_generator(0, "train noise")).view(13, 4)
+    tokens, sentences, windows = (text.batch[name] for name in ("tokens", "sentences", "windows"))
+    total, pairs = 0.0, 0
+    for c in range(400):
+        near = [p for p in range(400) if 0 < abs(p - c) <= windows[c] and sentences[p] == sentences[c]]
+        center = tokens[c].expand(len(near))
+        costs = negative_sampling("dot", v, u, center, tokens[near], drawn[c // 32], negatives=5, tied=False)
+        total, pairs = total + costs.sum().item(), pairs + len(near)
+    assert made.callback_metrics["train/cost"].item() == pytest.approx(total / pairs, rel=1e-5)
+
+
+def test_skip_gram_learns_and_resumes_exactly(trainer: Make, tmp_path: Path) -> None:
+    arguments = {"optimizer": "SGD", "learning_rate": 0.005, "initial_scale": 0.3}
+    (before,) = _validated(trainer, skip_gram(**arguments), Text())
+    torch.manual_seed(1)
+    whole, made = skip_gram(**arguments), trainer(max_epochs=20)
+    made.fit(whole, Text())
+    assert made.callback_metrics["val/cost"] < before["val/cost"] - 0.3
+    torch.manual_seed(1)
+    half, resumed = trainer(max_epochs=10), skip_gram(**arguments)
+    half.fit(skip_gram(**arguments), Text())
+    half.save_checkpoint(tmp_path / "half.ckpt")
+    trainer(max_epochs=20).fit(resumed, Text(), ckpt_path=tmp_path / "half.ckpt")
+    assert parameters_differ_by(whole.state_dict(), resumed.state_dict()) == 0
+
+
+def test_skip_gram_refuses_dense_optimizers(trainer: Make, p: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"optimizer='torch.optim.Adam' does not take sparse .* SGD, SparseAdam"):
+        trainer(max_epochs=1).fit(skip_gram(), Text())
+    # Pairs have dense gradients.
+    trainer(max_epochs=1).fit(skip_gram(), Library(p))
 
 
 # ---- The vectors ----

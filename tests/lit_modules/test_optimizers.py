@@ -19,6 +19,7 @@ from lit_modules.parts.optimizers import (
     optimizer_arguments,
     optimizer_class,
     refuse_closures,
+    refuse_dense_only,
 )
 
 
@@ -132,3 +133,13 @@ def test_fall_to_zero_needs_an_end() -> None:
     for end in (math.inf, -1):
         with pytest.raises(ValueError, match=r"lr_schedule='cosine' .* set trainer.max_steps"):
             build_scheduler(optimizer, "cosine", 0, end)
+
+
+def test_optimizers_for_sparse_gradients() -> None:
+    for path in ("SGD", "SparseAdam", "torch.optim.Adagrad"):
+        refuse_dense_only(path, {})
+    with pytest.raises(ValueError, match=r"'AdamW' does not take sparse gradients.* Adagrad, .*SGD, SparseAdam"):
+        refuse_dense_only("AdamW", {})
+    # What it is told may decide.
+    with pytest.raises(ValueError, match="'Adagrad' does not take sparse"):
+        refuse_dense_only("Adagrad", {"weight_decay": 0.1})
