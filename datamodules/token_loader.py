@@ -148,5 +148,5 @@ class TokenLoader(ResumableLoader):
             while first + waiting.shape[1] < end:
                 used = min(begin - first, waiting.shape[1])
                 waiting, first = torch.cat([waiting[:, used:], next(chunks)], 1), first + used
-            tokens, sentences, windows = waiting[:, begin - first : end - first].clone()
+            tokens, sentences, windows = waiting[:, begin - first : end - first]
             yield {"tokens": tokens, "sentences": sentences, "windows": windows}

@@ -213,6 +213,10 @@ def test_held_out_sentences(corpus: Corpus) -> None:
     assert max(np.diff(validation)) < 40, "from all over the text"
     assert sentences(True) == validation
     assert sentences(True, 0) == []
+    part = CorpusPart(corpus, 0.2, held_out=True)
+    chunks = range(corpus.num_chunks)
+    places = {tuple(np.unique(part.read(chunk)[1]) - corpus.sentences(chunk)[0]) for chunk in chunks}
+    assert len(places) == len(chunks), "others in each chunk"
     assert len(sentences(False, 0)) == NUM_SENTENCES
 
 
