@@ -16,10 +16,10 @@ from datamodules.vocabulary import WordNumbers
 SENTENCES = [["a", "b", "a"], [], ["!", "c", "?"], ["!"], ["b"]]
 
 
-def written(folder: Path, sentences: Iterable[Iterable[str]] = SENTENCES, **options: int) -> Corpus:
+def written(folder: Path, sentences: Iterable[Iterable[str]] = SENTENCES) -> Corpus:
     """The corpus of these sentences."""
     folder.mkdir()
-    write_corpus(folder, sentences, WordNumbers(), **options)
+    write_corpus(folder, sentences, WordNumbers())
     return Corpus(folder)
 
 
@@ -87,9 +87,11 @@ def test_overlong_sentence_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_memory_for_words_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_cache, "BLOCK_TOKENS", 100)
-    sentences = [["often", f"rare{number}"] for number in range(500)]
+    sentences, numbers = [["often", f"rare{number}"] for number in range(500)], WordNumbers()
     with pytest.warns(UserWarning, match="more than 120 distinct tokens: words that had occurred fewer than"):
-        corpus = written(tmp_path / "corpus", sentences, most_words=120)
+        write_corpus(tmp_path, sentences, numbers, most_words=120)
+    corpus = Corpus(tmp_path)
+    assert len(numbers) <= 120 + 50, "what a block adds"
     assert corpus.counts[0] == 500
     assert corpus.words[0] == "often"
     assert 0 < np.count_nonzero(corpus.counts) < 200
