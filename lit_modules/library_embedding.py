@@ -60,6 +60,8 @@ class LibraryEmbedding(NamedVectors, BaseModule):
             a step, on Skip-Gram's fast way 32 for each 32 successive words.
         d_min: smallest distance of two items in the library, in the unit of the vectors.
         spacing_weight: of the penalty on items nearer than that, for the cost "library".
+        spacing_warmup_steps: steps in which this weight rises linearly from 0: while it is small, items can pass each
+            other on the way to where they belong.
         shelves: of a floor plan, numbers of places along three axes, d_min apart, the entrance in a corner. By default
             items stand where their vectors are, if these are places: with dim=3 and a cost that is one of distances;
             otherwise in the smallest cube of shelves.
@@ -88,6 +90,7 @@ class LibraryEmbedding(NamedVectors, BaseModule):
         shared_negatives: int | None = None,
         d_min: float = 1.0,
         spacing_weight: float = 10.0,
+        spacing_warmup_steps: int = 0,
         shelves: list[int] | None = None,
         swaps: int = 0,
         initial_scale: float = 0.1,
@@ -120,7 +123,7 @@ class LibraryEmbedding(NamedVectors, BaseModule):
         for name in ("dim", "negatives", "shared_negatives"):
             if hp[name] is not None and hp[name] < 1:
                 raise ValueError(f"{name}={hp[name]} must be at least 1")
-        for name in ("spacing_weight", "swaps", "warmup_steps"):
+        for name in ("spacing_weight", "spacing_warmup_steps", "swaps", "warmup_steps"):
             if hp[name] < 0:
                 raise ValueError(f"{name}={hp[name]} must not be negative")
         for name in ("d_min", "initial_scale"):
@@ -159,7 +162,11 @@ class LibraryEmbedding(NamedVectors, BaseModule):
             elif self.hparams["normalizer"] == "full" and "entropy" in batch:
                 logged["train/gap"] = cost - weight.sum() * batch["entropy"]
         self.log_step(logged, in_bar=("cost", "gap", "overlap"))
-        return cost + self.hparams["spacing_weight"] * logged.get("train/overlap", 0.0)
+        return cost + self._spacing_weight() * logged.get("train/overlap", 0.0)
+
+    def _spacing_weight(self) -> float:
+        steps = self.hparams["spacing_warmup_steps"]
+        return self.hparams["spacing_weight"] * (min(1.0, (self.trainer.global_step + 1) / steps) if steps else 1.0)
 
     def _skip_gram_step(self, batch: Mapping[str, Tensor]) -> Tensor:
         """The sum of the costs of all processes' pairs (scalar)."""
@@ -238,10 +245,7 @@ class LibraryEmbedding(NamedVectors, BaseModule):
     # ---- Evaluation ----
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
-        """Log val/cost, and val/gap of pairs whose entropy is known.
-
-        Of pairs by the full softmax, after negative sampling that of the q it fits; of text as in training.
-        """
+        """Log val/cost and val/gap: of pairs by the full softmax of the q that was fitted; of text as in training."""
         self._log_cost("val", batch, batch_idx)
 
     def test_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:

@@ -53,6 +53,7 @@ def p() -> Tensor:
         ({"shared_negatives": 0}, "shared_negatives=0 must be at least 1"),
         ({"d_min": 0.0}, "d_min=0.0 must be positive"),
         ({"initial_scale": 0.0}, "initial_scale=0.0 must be positive"),
+        ({"spacing_warmup_steps": -1}, "spacing_warmup_steps=-1 must not be negative"),
         ({"swaps": -1}, "swaps=-1 must not be negative"),
         ({"shelves": [2, 3]}, "shelves=[2, 3] must be three numbers of places"),
         ({"spacing_weight": -1.0}, "spacing_weight=-1.0 must not be negative"),
@@ -248,6 +249,16 @@ def test_batches_that_are_none(trainer: Make, p: Tensor) -> None:
     for batch, found in (({"center": torch.zeros(1)}, "this one is: center"), ([torch.zeros(1)], "this one is: list")):
         with pytest.raises(ValueError, match=found):
             module._pairs(batch)
+
+
+def test_the_penalty_sets_in_slowly(trainer: Make, p: Tensor) -> None:
+    """With its weight still almost 0, readers' ways shrink; at its full one, items part."""
+    library, middle = Library(p, steps=50), {}
+    for steps in (0, 10**6):
+        module = LibraryEmbedding("library", initial_scale=1.0, spacing_warmup_steps=steps)
+        trainer(max_epochs=1, limit_val_batches=0).fit(module, library)
+        middle[steps] = module.item_vectors()[1].norm(dim=1).mean().item()
+    assert middle[10**6] < 0.7 * middle[0]
 
 
 # ---- Text ----

@@ -1,0 +1,80 @@
+"""Train LibraryEmbedding on CPU processes; saves the parameters of each rank. Run by test_library_embedding_slow.py.
+
+Usage: python tests/lit_modules/library_processes.py FOLDER DEVICES
+"""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule, Trainer
+from torch import Tensor
+
+from lit_modules import LibraryEmbedding
+from tests.lit_modules.libraries import InOrder, Library, planted_library
+from tests.processes import LeaveTogether
+
+# The plain gradient shows every factor.
+SGD: dict[str, Any] = {"optimizer": "SGD", "initial_scale": 0.5, "learning_rate": 0.5}
+SKIP_GRAM: dict[str, Any] = {"cost": "dot", "tied": False, "normalizer": "negative"}
+CASES: dict[str, dict[str, Any]] = {
+    "library": SGD | {"cost": "library", "learning_rate": 0.05},
+    "full": SGD | {"cost": "gaussian"},
+    "sampled": SGD | {"cost": "student", "normalizer": "sampled", "shared_negatives": 7, "tied": False},
+    "negative": SGD | {"cost": "gaussian", "normalizer": "negative", "shared_negatives": 7},
+    "adam": {"cost": "dot", "tied": False},
+    "dense": SGD | SKIP_GRAM,
+    "text": SGD | SKIP_GRAM | {"learning_rate": 0.01, "shared_negatives": 3},
+}
+
+
+class Halves(LightningDataModule):
+    """Text in batches of 64 words without sentences across the halves, of which each rank gets one."""
+
+    def __init__(self, rank: int, world_size: int) -> None:
+        super().__init__()
+        self.items = [f"word {number}" for number in range(20)]
+        self.counts = torch.ones(20)
+        tokens = torch.randint(20, (6, 64), generator=torch.Generator().manual_seed(0))
+        sentences, windows = torch.arange(64) // 16, torch.arange(64) % 3 + 1
+        self.batches: list[dict[str, Tensor]] = [
+            {"tokens": part, "sentences": sentences, "windows": windows} for part in tokens
+        ]
+        self.batches = [
+            {name: values.chunk(world_size)[rank] for name, values in batch.items()} for batch in self.batches
+        ]
+
+    def train_dataloader(self) -> InOrder:
+        return InOrder(self.batches)
+
+    def val_dataloader(self) -> InOrder:
+        return InOrder(self.batches)
+
+
+def train(case: str, devices: int, folder: Path) -> None:
+    torch.manual_seed(0)
+    trainer = Trainer(
+        accelerator="cpu",
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        use_distributed_sampler=False,
+        max_epochs=3,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[LeaveTogether()] if case == list(CASES)[-1] else [],
+    )
+    model = LibraryEmbedding(**CASES[case])
+    share = {"rank": trainer.global_rank, "world_size": devices}
+    trainer.fit(model, Halves(**share) if case == "text" else Library(planted_library(24, 4)[0], 8, **share))
+    result = {"state": model.state_dict(), "logged": dict(trainer.callback_metrics)}
+    torch.save(result, folder / f"{case}-{devices}-{trainer.global_rank}.pt")
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    for case in CASES:
+        train(case, int(sys.argv[2]), Path(sys.argv[1]))
