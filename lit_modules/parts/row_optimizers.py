@@ -25,14 +25,15 @@ class RowSGD(Optimizer):
     Args:
         params: parameters or parameter groups; their gradients must be sparse, as ``nn.Embedding(sparse=True)`` and
             ``parts.skip_gram`` give them.
-        lr: learning rate.
-        max_row_norm: bound of a row's gradient; inf for none.
+        lr: learning rate; word2vec's by default.
+        max_row_norm: bound of a row's gradient; inf for none. Without one, word vectors of batches of 4,096 tokens
+            diverge at word2vec's learning rate.
 
     Raises:
         ValueError: a setting out of its range; in a step, a gradient that is dense.
     """
 
-    def __init__(self, params: ParamsT, lr: float = 0.05, max_row_norm: float = 10.0) -> None:
+    def __init__(self, params: ParamsT, lr: float = 0.025, max_row_norm: float = 20.0) -> None:
         super().__init__(params, {"lr": lr, "max_row_norm": max_row_norm})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
