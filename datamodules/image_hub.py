@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from datamodules.hub import load_splits
 from datamodules.pixels import BadImageError, ImageSource, PixelFormat, Stored
 
 if TYPE_CHECKING:
@@ -121,35 +122,13 @@ def open_hub(source: str) -> dict[str, ImageSource]:
         FileNotFoundError: where it cannot be found or loaded.
         ValueError: where it has no image column.
     """
-    import datasets
-
-    name = source.removeprefix("hf:")
-    try:
-        found = _load(name)
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        why = (str(error) or type(error).__name__).splitlines()[0]
-        raise FileNotFoundError(f"data set {source!r} cannot be loaded: {why}") from None
-    if isinstance(found, datasets.Dataset):
-        found = {"train": found}
+    found = load_splits(source)
     train = found.get("train") or next(iter(found.values()))
     test = found.get("test") or found.get("validation")
     splits = {"train": _columns(train, source)}
     if test is not None and test is not train:
         splits["test"] = _columns(test, source)
     return splits
-
-
-def _load(name: str) -> Any:
-    import datasets
-
-    path = Path(name).expanduser()
-    if path.suffix == ".parquet" and path.is_file():
-        return datasets.load_dataset("parquet", data_files=str(path))
-    if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
-        return datasets.load_from_disk(path)
-    if path.exists():
-        return datasets.load_dataset(str(path))
-    return datasets.load_dataset(*name.split(":", 1))
 
 
 def _columns(table: datasets.Dataset, source: str) -> ImageSource:

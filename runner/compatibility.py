@@ -49,10 +49,17 @@ def _mismatch(saved: dict[str, torch.Tensor], built: dict[str, torch.Tensor]) ->
     for name, tensor in saved.items():
         if name not in built:
             return f"it has {name}, which the model does not have"
-        if tensor.shape != built[name].shape:
+        if not _fits(tensor, built[name]):
             return f"{name} is {tuple(tensor.shape)} there and {tuple(built[name].shape)} here"
     missing = sorted(built.keys() - saved.keys())
     return f"it lacks {missing[0]}" if missing else ""
+
+
+def _fits(saved: torch.Tensor, built: torch.Tensor) -> bool:
+    # A dimension is empty where only the data or the checkpoint tell its size, as the number of words.
+    return saved.dim() == built.dim() and all(
+        here in (there, 0) for there, here in zip(saved.shape, built.shape, strict=True)
+    )
 
 
 def _differences(checkpoint: dict[str, Any], model: LightningModule) -> str:

@@ -1,6 +1,7 @@
 """Every shipped config and sweep works as it is."""
 
 import csv
+import gzip
 import inspect
 from collections.abc import Callable
 from importlib import import_module
@@ -24,6 +25,8 @@ SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
 @pytest.fixture(autouse=True)
 def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    # Caches of texts.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def _imported(path: str) -> Any:
@@ -48,21 +51,30 @@ def color_pictures(folder: Path) -> None:
         Image.fromarray(random.integers(0, 256, (218, 178, 3), np.uint8)).save(path)
 
 
-# The configs whose images don't come along: what to train them on.
-IMAGES: dict[str, Callable[[Path], None]] = {
-    "entropic_autoencoder_mnist": idx_files,
-    "entropic_autoencoder_fashion_mnist": idx_files,
-    "entropic_autoencoder_faces": color_pictures,
+def chinese_text(folder: Path) -> None:
+    """A folder with a gzipped text of 400 lines."""
+    lines = ("图书馆里的书按主题摆放。", "读者借了一本书，又借了另一本书。")
+    (folder / "text.txt.gz").write_bytes(gzip.compress("\n".join(lines * 200).encode()))
+
+
+# The configs whose data don't come along: what makes some, and the options to train on them.
+IMAGE_OPTIONS = ["--data.batch_size=16", "--data.val_fraction=32"]
+DATA: dict[str, tuple[Callable[[Path], None], list[str]]] = {
+    "entropic_autoencoder_mnist": (idx_files, IMAGE_OPTIONS),
+    "entropic_autoencoder_fashion_mnist": (idx_files, IMAGE_OPTIONS),
+    "entropic_autoencoder_faces": (color_pictures, IMAGE_OPTIONS),
+    "library_embedding_chinese": (chinese_text, ["--data.batch_size=64", "--data.val_fraction=0.2"]),
 }
 
 
 def data_arguments(config: str, folder: Path) -> list[str]:
-    """Options that bring a config its images, made in `folder`; none where it has its own."""
-    if config not in IMAGES:
+    """Options that bring a config its data, made in `folder`; none where it has its own."""
+    if config not in DATA:
         return []
+    make, options = DATA[config]
     folder.mkdir()
-    IMAGES[config](folder)
-    return [f"--data.source={folder}", "--data.batch_size=16", "--data.val_fraction=32"]
+    make(folder)
+    return [f"--data.source={folder}", *options]
 
 
 def test_there_are_some() -> None:
@@ -72,7 +84,7 @@ def test_there_are_some() -> None:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_config_runs_two_steps_and_a_validation(path: Path, tmp_path: Path) -> None:
-    data = data_arguments(path.stem, tmp_path / "images")
+    data = data_arguments(path.stem, tmp_path / "data")
     assert run.main(["fit", "--config", f"configs/{path.name}", *TWO_STEPS, *data]) == 0
     (folder,) = (tmp_path / "runs" / path.stem).iterdir()
     assert (folder / "checkpoints" / "last.ckpt").is_file()

@@ -73,7 +73,8 @@ def test_build_with_default_arguments(plugin: Plugin) -> None:
     module = plugin.load()()
     assert isinstance(module, LightningModule)
     assert module.training
-    assert sum(parameter.numel() for parameter in module.parameters()) > 0
+    # Some are made when it is known what the items are.
+    assert list(module.parameters())
 
 
 def test_train_checkpoint_reload_resume(plugin: Plugin, tmp_path: Path) -> None:
@@ -118,13 +119,14 @@ def test_resume_with_accumulated_gradients(plugin: Plugin, tmp_path: Path) -> No
 
 
 def test_checkpoint_of_a_module_built_in_python(plugin: Plugin, tmp_path: Path) -> None:
+    data = config_of(plugin)["data"]["class_path"]
     script = f"""
+import datamodules
 import lightning.pytorch as L
 from importlib import import_module
-from datamodules import ImageDataModule
 module = getattr(import_module({plugin.entry_point.module!r}), {plugin.name!r})()
 trainer = L.Trainer(max_steps=2, accelerator="cpu", logger=False, limit_val_batches=1, enable_progress_bar=False)
-trainer.fit(module, datamodule=ImageDataModule())
+trainer.fit(module, datamodule=datamodules.{data}())
 trainer.save_checkpoint("python.ckpt", weights_only=False)
 again = type(module).load_from_checkpoint("python.ckpt", weights_only=True)
 assert all((a == b).all() for a, b in zip(module.state_dict().values(), again.state_dict().values(), strict=True))
