@@ -64,7 +64,8 @@ def test_rows_may_have_any_shape(shape: tuple[int, ...]) -> None:
 
 def test_groups_have_their_own_settings_and_schedulers_work() -> None:
     first, second = table(2, 2), table(2, 2)
-    optimizer = RowSGD([{"params": [first], "max_row_norm": 10.0}, {"params": [second], "lr": 1.0, "max_row_norm": 5.0}], lr=0.5)
+    groups = [{"params": [first], "max_row_norm": 10.0}, {"params": [second], "lr": 1.0, "max_row_norm": 5.0}]
+    optimizer = RowSGD(groups, lr=0.5)
     scheduler = LambdaLR(optimizer, lambda step: 1 - step / 2)
     moved = []
     for _ in range(2):
