@@ -64,8 +64,8 @@ class TextDataModule(LightningDataModule):
             keeps all.
         window: largest distance of a context.
         batch_size: tokens in a batch of one process.
-        shuffle: whether pieces of about 65,000 words come in an order drawn for each epoch; inside of them the text
-            stays in order. If false, all of it does.
+        shuffle: whether sentences come in an order drawn for each epoch, mixed over about 17 million words; those of
+            more than 16 windows are cut. If false, the text stays in order.
         val_fraction: part of the sentences that is held out for validation; which ones does not hang on `seed`.
         seed: seed of order, subsampling and windows.
         cache_dir: folder for the cache; None for litspaces/text in $XDG_CACHE_HOME or ~/.cache.

@@ -51,6 +51,10 @@ class Corpus:
         return len(self.starts) - 1
 
     @property
+    def num_tokens(self) -> int:
+        return len(self.tokens)
+
+    @property
     def num_chunks(self) -> int:
         """Chunks: whole sentences that follow one another, about `CHUNK_TOKENS` tokens."""
         return len(self._chunks) - 1
@@ -59,13 +63,15 @@ class Corpus:
         """Returns the numbers of the sentences of a chunk."""
         return np.arange(self._chunks[chunk], self._chunks[chunk + 1])
 
-    def read(self, sentences: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Returns the words' numbers and the sentence of each token of these sentences."""
+    def spans(self, sentences: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Returns where these sentences start, and how many tokens each has."""
         starts = self.starts[sentences]
-        lengths = self.starts[sentences + 1] - starts
-        ends = lengths.cumsum()
-        positions = np.repeat(starts - ends + lengths, lengths) + np.arange(lengths.sum())
-        return self.tokens[positions], np.repeat(sentences, lengths)
+        return starts, self.starts[sentences + 1] - starts
+
+    def read(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Returns the words' numbers of these spans of the text, one after another."""
+        before = lengths.cumsum() - lengths
+        return self.tokens[np.repeat(starts - before, lengths) + np.arange(lengths.sum())]
 
 
 def open_cached(cache: Path, key: Any, write: Callable[[Path], None]) -> Corpus:

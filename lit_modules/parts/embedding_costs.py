@@ -243,9 +243,7 @@ class Noise:
 
     def draw(self, number: int, generator: torch.Generator) -> Tensor:
         """Items (number,), with replacement, from the state of a generator of the CPU."""
-        drawn = torch.randint(len(self.probabilities), (number,), generator=generator)
-        stays = torch.rand(number, generator=generator) < self._sampler.accepted.index_select(0, drawn)
-        return torch.where(stays, drawn, self._sampler.alias.index_select(0, drawn))
+        return self._sampler.draw(number, generator)
 
     def log_chance(self, number: int, device: torch.device) -> Tensor:
         """log Q (N,), float32, on ``device``: Q_k is the chance to draw k at least once in ``number`` draws.

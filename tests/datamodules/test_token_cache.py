@@ -31,9 +31,10 @@ def words_of(corpus: Corpus) -> list[list[str]]:
     """The sentences as they come back, chunk by chunk."""
     found: dict[int, list[str]] = {}
     for chunk in range(corpus.num_chunks):
-        tokens, sentences = corpus.read(corpus.sentences(chunk))
-        for token, sentence in zip(tokens.tolist(), sentences.tolist(), strict=True):
-            found.setdefault(sentence, []).append(corpus.words[token])
+        sentences = corpus.sentences(chunk)
+        starts, lengths = corpus.spans(sentences)
+        parts = np.split(corpus.read(starts, lengths), lengths.cumsum()[:-1])
+        found |= {n: [corpus.words[token] for token in part] for n, part in zip(sentences.tolist(), parts, strict=True)}
     assert sorted(found) == list(range(corpus.num_sentences))
     return [found[number] for number in sorted(found)]
 
@@ -50,11 +51,11 @@ def test_contents(tmp_path: Path) -> None:
     assert corpus.tokens.tolist() == [0, 1, 0, 2, 1]
     assert corpus.starts.tolist() == [0, 3, 4, 5]
     assert corpus.counts.tolist() == [2, 2, 1]
-    assert (corpus.num_sentences, corpus.num_chunks) == (3, 1)
-    tokens, sentences = corpus.read(np.array([0, 2]))
-    assert tokens.tolist() == [0, 1, 0, 1]
-    assert sentences.tolist() == [0, 0, 0, 2]
-    assert corpus.read(np.array([], np.int64))[0].size == 0
+    assert (corpus.num_tokens, corpus.num_sentences, corpus.num_chunks) == (5, 3, 1)
+    starts, lengths = corpus.spans(np.array([0, 2]))
+    assert (starts.tolist(), lengths.tolist()) == ([0, 4], [3, 1])
+    assert corpus.read(starts, lengths).tolist() == [0, 1, 0, 1]
+    assert corpus.read(starts[:0], lengths[:0]).size == 0
 
 
 def test_files_are_of_plain_kinds(tmp_path: Path) -> None:

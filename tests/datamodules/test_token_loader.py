@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from datamodules import token_cache
+from datamodules import token_cache, token_loader
 from datamodules.loading import ShardedSampler
 from datamodules.token_cache import Corpus, write_corpus
-from datamodules.token_loader import CorpusPart, TokenLoader, TokenStream
+from datamodules.token_loader import CorpusPart, TokenLoader, TokenStream, _cut
 from datamodules.vocabulary import Vocabulary, WordNumbers, choose_vocabulary
 
 NUM_SENTENCES = 300
@@ -97,7 +97,8 @@ def test_sentences_never_mix(corpus: Corpus) -> None:
     vocabulary = vocabulary_of(corpus)
     batches = list(loader_of(stream_of(corpus, subsample=0.05, shuffle=True)))
     pairs = zip(joined(batches, "sentences").tolist(), joined(batches).tolist(), strict=True)
-    for sentence, token in pairs:
+    for start, token in pairs:
+        sentence = np.searchsorted(corpus.starts, start % corpus.num_tokens)
         assert vocabulary.items[token] in (f"s{sentence % 50}", "all")
 
 
@@ -107,7 +108,7 @@ def test_a_single_sentence_does_not_run_on_into_itself(tmp_path: Path) -> None:
     first, second = next(chunks), next(chunks)
     assert torch.equal(first[0], second[0])
     assert first[1].unique().tolist() == [0]
-    assert second[1].unique().tolist() == [1]
+    assert second[1].unique().tolist() == [3]
 
 
 def test_words_outside_of_the_vocabulary_make_others_neighbors(corpus: Corpus) -> None:
@@ -163,15 +164,41 @@ def test_draws_are_anew_in_each_epoch_and_for_each_seed(corpus: Corpus) -> None:
     assert equal(epoch(0, fresh=False), epoch(1, fresh=False))
 
 
-def test_shuffled_chunks(corpus: Corpus) -> None:
+def test_shuffled_pieces(corpus: Corpus) -> None:
+    """Each sentence once and whole, in an order of each epoch's own that mixes the whole text."""
     loader = loader_of(stream_of(corpus, shuffle=True), drop_last=False)
-    first = joined(list(loader), "sentences")
-    loader.sampler.set_epoch(1)
-    second = joined(list(loader), "sentences")
-    assert not torch.equal(first, second)
-    assert torch.equal(first.sort().values, second.sort().values)
-    # Inside of a chunk the text is in order.
-    assert 0 < (first.diff() < 0).sum() < corpus.num_chunks
+
+    def epoch(number: int) -> tuple[list[int], list[list[int]]]:
+        loader.sampler.set_epoch(number)
+        batches = list(loader)
+        tokens, sentences = joined(batches), joined(batches, "sentences")
+        starts, lengths = sentences.unique_consecutive(return_counts=True)
+        return starts.tolist(), [piece.tolist() for piece in tokens.split(lengths.tolist())]
+
+    (first, pieces), (second, _) = epoch(0), epoch(1)
+    in_order = joined(list(loader_of(stream_of(corpus), drop_last=False)))
+    assert sorted(first) == sorted(second) == corpus.starts[:-1].tolist()
+    assert first != second
+    for start, piece in zip(first, pieces, strict=True):
+        assert piece == in_order[start : start + len(piece)].tolist()
+    follows = np.diff(np.searchsorted(corpus.starts, first)) == 1
+    assert follows.mean() < 0.05
+
+
+def test_long_sentences_are_cut(tmp_path: Path) -> None:
+    write_corpus(tmp_path, [[f"w{n}" for n in range(20)], ["w0"] * 4], WordNumbers())
+    stream = stream_of(Corpus(tmp_path), shuffle=True, window=1, reduce_windows=False)
+    # Pieces of 16 windows.
+    assert set(joined(list(loader_of(stream, 4, drop_last=False)), "sentences").tolist()) == {0, 16, 20}
+    starts, lengths = _cut(np.array([0, 20]), np.array([13, 4]), 5)
+    assert (starts.tolist(), lengths.tolist()) == ([0, 5, 10, 20], [5, 5, 3, 4])
+    assert [array.tolist() for array in _cut(np.array([], int), np.array([], int), 5)] == [[], []]
+
+
+def test_pieces_of_many_groups_are_all_there(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_loader, "MIXED_CHUNKS", 3)
+    sentences = joined(list(loader_of(stream_of(corpus, shuffle=True), drop_last=False)), "sentences")
+    assert sorted(set(sentences.tolist())) == corpus.starts[:-1].tolist()
 
 
 @pytest.mark.parametrize("done", [0, 1, 7, 18])
