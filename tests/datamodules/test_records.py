@@ -186,7 +186,7 @@ def val_loans(module: BorrowingDataModule, loans: list[tuple[str, str]]) -> int:
 
 
 def test_what_is_left_out_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, "lightning.pytorch"):
         ready(write_loans(tmp_path / "loans.csv", LOANS))
     assert "loans.csv: left out: 1 train readers with a single loan" in caplog.text
 
