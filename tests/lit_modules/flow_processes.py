@@ -1,4 +1,6 @@
-"""Train with the flows on two CPU processes; saves the parameters of each rank. Run by test_flows_in_lightning.py.
+"""Train with the flows on two CPU processes; saves the parameters of each rank, and what OptimizationFlow measures.
+
+Run by test_flows_in_lightning.py.
 
 Usage: python tests/lit_modules/flow_processes.py FOLDER DEVICES
 """
@@ -15,6 +17,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lit_modules import OptimizationFlow
 from lit_modules.parts.flows import DampedFlow, GradientFlow, ScalarRMSprop, SignFlow
 from lit_modules.parts.loss_guided import LossGuidedFlow
 
@@ -68,6 +71,7 @@ def train(module: LightningModule, devices: int) -> int:
         strategy="ddp" if devices > 1 else "auto",
         use_distributed_sampler=False,
         max_epochs=1,
+        log_every_n_steps=1,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -83,6 +87,10 @@ def main(folder: Path, devices: int) -> None:
         module = Foreign(flow)
         rank = train(module, devices)
         torch.save(module.state_dict(), folder / f"{flow.__name__}-{devices}-{rank}.pt")
+    torch.manual_seed(0)
+    watched = OptimizationFlow(network=nn.Linear(3, 1), loss=nn.MSELoss(), optimizer="GradientFlow")
+    rank = train(watched, devices)
+    torch.save(watched.flow_point(), folder / f"point-{devices}-{rank}.pt")
     if devices > 1:
         try:
             train(Unsynchronized(LossGuidedFlow), devices)

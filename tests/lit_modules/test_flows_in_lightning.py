@@ -163,7 +163,7 @@ def test_modules_with_automatic_optimization_take_every_flow(
 
 @pytest.mark.slow
 def test_two_processes_equal_one_with_the_whole_batch(tmp_path: Path) -> None:
-    """The loss that decides the step is averaged: ranks stay bit-equal, and equal to one process."""
+    """The loss that decides the step is averaged, and so is what is logged: ranks are bit-equal, and as one process."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     for devices in ("1", "2"):
         command = [sys.executable, str(ROOT / "tests/lit_modules/flow_processes.py"), str(tmp_path), devices]
@@ -176,4 +176,7 @@ def test_two_processes_equal_one_with_the_whole_batch(tmp_path: Path) -> None:
         for name, value in one.items():
             assert torch.equal(first[name], second[name])
             torch.testing.assert_close(first[name], value, rtol=1e-5, atol=1e-6)
+    one, first, second = (torch.load(tmp_path / f"point-{which}.pt") for which in ("1-0", "2-0", "2-1"))
+    # The gradient's norm is that of the averaged gradient, all else is a mean.
+    assert first == second == pytest.approx(one, rel=1e-3)
     assert (tmp_path / "refused.txt").read_text().startswith("LossGuidedFlow: the ranks have different gradients")
