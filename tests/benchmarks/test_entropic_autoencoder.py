@@ -100,7 +100,7 @@ def test_the_report_holds_both_tables(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     benchmark.main(["--quick", "--out", str(tmp_path)])
-    assert capsys.readouterr().out.count("seed 0: ") == 5
+    assert capsys.readouterr().out.count("seed 0: ") == 7
     first = (tmp_path / "quick" / "entropic_autoencoder.md").read_text()
     assert all(f"| {method}" in first for method in METHODS)
     benchmark.main(["--quick", "--out", str(tmp_path)])
