@@ -27,6 +27,7 @@ from benchmarks.autoencoder_report import (
     WITH_TERM,
     WITHOUT_TERM,
 )
+from benchmarks.runs import bare_trainer
 from datamodules import ImageDataModule
 from lit_modules import EntropicAutoencoder
 from lit_modules.parts.codes import CodeNorm
@@ -69,16 +70,7 @@ def seconds_per_step(network: str, regularizer: str, loader: DataLoader[Any]) ->
     torch.manual_seed(0)
     model = EntropicAutoencoder(network=network, latent_dim=LATENT_DIM, regularizer=regularizer, code_norm=True)
     clock = StepEnds()
-    trainer = Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[clock],
-    )
+    trainer = bare_trainer([clock], max_epochs=1, limit_val_batches=0)
     trainer.fit(model, loader, [])
     return (clock.times[-1] - clock.times[0]) / (len(clock.times) - 1)
 

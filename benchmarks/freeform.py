@@ -41,6 +41,7 @@ from benchmarks.runs import (
     StepCounter,
     Table,
     Task,
+    bare_trainer,
     be_quiet,
     command_line,
     measure,
@@ -127,8 +128,8 @@ def seconds_per_step(model: LightningModule, steps: int) -> float:
     """Of a fit of ``steps`` steps after those that warm up."""
     batch = torch.rand(BATCH_SIZE, 1, 28, 28), torch.arange(BATCH_SIZE) % 10
     loader = DataLoader([batch] * (WARM_UP + steps), batch_size=None)
-    clock, task = Clock(), Task(steps=WARM_UP + steps, methods={}, shared={}, samples=0)
-    trainer_of(task, [clock]).fit(model, loader)
+    clock = Clock()
+    bare_trainer([clock], max_steps=WARM_UP + steps, max_epochs=-1).fit(model, loader)
     return (clock.end - clock.begin) / steps
 
 

@@ -35,7 +35,7 @@ from sklearn.manifold import TSNE, trustworthiness
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from benchmarks.reporting import machine, markdown_table, plus_minus
-from benchmarks.runs import Task, be_quiet, trainer_of
+from benchmarks.runs import bare_trainer, be_quiet
 from datamodules import BorrowingDataModule, NeighborsDataModule
 from lit_modules import LibraryEmbedding
 
@@ -56,8 +56,7 @@ def trained(data: Any, steps: int, seed: int, **options: Any) -> LibraryEmbeddin
     """LibraryEmbedding after full-batch Adam with a linearly falling learning rate."""
     seed_everything(seed, verbose=False)
     model = LibraryEmbedding(lr_schedule="linear", **options)
-    task = Task(steps=steps, methods={}, shared={}, samples=0)
-    trainer_of(task, [], limit_val_batches=0).fit(model, datamodule=data)
+    bare_trainer([], max_steps=steps, max_epochs=-1, limit_val_batches=0).fit(model, datamodule=data)
     return model
 
 

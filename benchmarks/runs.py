@@ -78,10 +78,13 @@ class StepCounter(Callback):
 
 
 def trainer_of(task: Task, callbacks: list[Callback], **options: Any) -> Trainer:
-    """A Trainer that writes nothing, for a task's steps on the CPU."""
+    """A :func:`bare_trainer` for a task's steps."""
+    return bare_trainer(callbacks, max_steps=task.steps, max_epochs=-1, **options)
+
+
+def bare_trainer(callbacks: list[Callback], **options: Any) -> Trainer:
+    """A Trainer on the CPU that writes and shows nothing."""
     return Trainer(
-        max_steps=task.steps,
-        max_epochs=-1,
         accelerator="cpu",
         num_sanity_val_steps=0,
         logger=False,

@@ -22,7 +22,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 from torch import Tensor, nn
 
 from benchmarks.reporting import machine, markdown_table
-from benchmarks.runs import be_quiet
+from benchmarks.runs import bare_trainer, be_quiet
 from callbacks import WeightConstraint, WeightNormalization
 from datamodules import ImageDataModule
 from weight_norms import KINDS, spectral_norm
@@ -94,16 +94,7 @@ def train(callbacks: list[Callback], falling: bool, epochs: int) -> tuple[Classi
     """The trained classifier in evaluation mode, its accuracy on held-out digits in %, milliseconds a step."""
     seed_everything(0, verbose=False)
     module = Classifier(falling)
-    trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=epochs,
-        callbacks=callbacks,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-    )
+    trainer = bare_trainer(callbacks, max_epochs=epochs, limit_val_batches=0)
     data = ImageDataModule("embedded", batch_size=64)
     start = time.process_time()
     trainer.fit(module, data)

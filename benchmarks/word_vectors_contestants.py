@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from torch import Tensor
 
-from benchmarks.runs import Advance
+from benchmarks.runs import Advance, bare_trainer
 from callbacks import WordSimilarity
 from datamodules import TextDataModule
 from datamodules.segmenters import find_segmenter
@@ -183,16 +183,7 @@ def ours(corpus: Corpus, epochs: int, seed: int, advance: Advance) -> Trained:
             cache_dir=cache,
         )
         model = LibraryEmbedding(**SETTINGS)
-        trainer = Trainer(
-            max_epochs=epochs,
-            accelerator="cpu",
-            limit_val_batches=0,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            callbacks=[clock],
-        )
+        trainer = bare_trainer([clock], max_epochs=epochs, limit_val_batches=0)
         trainer.fit(model, datamodule=data)
         end = time.perf_counter()
     return Trained(*model.item_vectors(), end - clock.start, end - start)

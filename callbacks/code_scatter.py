@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from PIL import Image
@@ -15,6 +13,7 @@ from torch import Tensor
 
 from callbacks.images import batch_images, batch_labels
 from callbacks.pictures import Pictures, validation_batches
+from callbacks.plotting import as_picture
 from callbacks.protocols import SupportsEncoding, require
 
 _RADII = (1, 2, 3)
@@ -74,7 +73,6 @@ def scatter(points: Tensor) -> Image.Image:
     """A picture of rows (x, y, class), (N, 3), with circles around the origin; a legend if classes differ."""
     points = points[points.isfinite().all(dim=1)]
     figure = Figure(figsize=(6, 6), dpi=100, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     classes = points[:, 2].unique().int().tolist()
     colors = colormaps["tab10" if len(classes) <= 10 else "turbo"].resampled(max(len(classes), 10))
@@ -84,8 +82,7 @@ def scatter(points: Tensor) -> Image.Image:
     if len(classes) > 1:
         axes.legend(loc="upper right", markerscale=2, fontsize="small", ncols=-(-len(classes) // 20))
     _orientation(axes, reach=1.05 * max([_RADII[-1], *points[:, :2].abs().flatten().tolist()]))
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    return as_picture(figure)
 
 
 def _orientation(axes: Axes, reach: float) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
 from callbacks.pictures import Pictures
+from callbacks.plotting import as_picture
 from callbacks.protocols import SupportsFlow, require
 
 Point = dict[str, Any]
@@ -92,15 +92,13 @@ def flow_picture(points: Sequence[Point]) -> Image.Image:
     """The panels theta(t) (if the points have it), L(t) and dL/dt, one below the other."""
     panels = [_draw_theta] * ("theta" in points[0]) + [_draw_loss, _draw_slope]
     figure = Figure(figsize=(7, 2.5 * len(panels)), dpi=100, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
     column = figure.subplots(len(panels), sharex=True)
     for axes, draw in zip(column, panels, strict=True):
         draw(axes, points)
         axes.grid(True, alpha=0.3)
         axes.legend(loc="upper right", fontsize="small")
     column[-1].set_xlabel("t = step · h")
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    return as_picture(figure)
 
 
 def _draw_theta(axes: Axes, points: Sequence[Point]) -> None:

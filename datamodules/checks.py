@@ -12,10 +12,10 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {folded[near[0]]!r}?" if near else ""
 
 
-def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
+def one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
     """Raises ValueError unless `value` is one of the allowed ones."""
     if value not in allowed:
-        hint = nearest(str(value), allowed)
+        hint = nearest(str(value), map(str, allowed))
         raise ValueError(f"{name} is {value!r}, but has to be {' or '.join(map(repr, allowed))}{hint}")
 
 

@@ -1,6 +1,5 @@
 """Images of any source as batches of a fixed shape."""
 
-import difflib
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datamodules.checks import at_least, one_of
 from datamodules.image_hub import PixelDataset, bad_rows, to_arrow
 from datamodules.image_sources import open_source
 from datamodules.loading import (
@@ -83,15 +83,15 @@ class ImageDataModule(LightningDataModule):
         in_memory_limit: int = 2 * 2**30,
     ) -> None:
         super().__init__()
-        _one_of("resize", resize, ("resize", "crop"))
-        _one_of("channels", channels, (1, 3))
-        _one_of("value_range", value_range, ("symmetric", "unit"))
-        _one_of("on_bad_image", on_bad_image, ("error", "skip"))
-        _at_least("size", size, 1)
-        _at_least("subset", subset, 1)
-        _at_least("val_fraction", val_fraction, 0)
-        _at_least("batch_size", batch_size, 1)
-        _at_least("num_workers", num_workers, 0)
+        one_of("resize", resize, ("resize", "crop"))
+        one_of("channels", channels, (1, 3))
+        one_of("value_range", value_range, ("symmetric", "unit"))
+        one_of("on_bad_image", on_bad_image, ("error", "skip"))
+        at_least("size", size, 1)
+        at_least("subset", subset, 1)
+        at_least("val_fraction", val_fraction, 0)
+        at_least("batch_size", batch_size, 1)
+        at_least("num_workers", num_workers, 0)
         self.source = source
         self.size = size
         self.resize = resize
@@ -257,15 +257,3 @@ class ReferenceLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         return (self._datamodule.on_after_batch_transfer(batch, 0) for batch in self._loader)
-
-
-def _one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
-    if value not in allowed:
-        near = difflib.get_close_matches(str(value), map(str, allowed), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{name} is {value!r}, but has to be {' or '.join(map(repr, allowed))}{hint}")
-
-
-def _at_least(name: str, value: float | None, least: int) -> None:
-    if value is not None and value < least:
-        raise ValueError(f"{name} is {value}, but has to be at least {least}")

@@ -1,7 +1,6 @@
 """An optimizer for tables of which a step touches a few rows: only these are read and written."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,6 +8,8 @@ from torch import Tensor
 from torch.linalg import vector_norm
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
+
+from lit_modules.parts.flows import Closure, evaluated
 
 
 class RowSGD(Optimizer):
@@ -46,12 +47,9 @@ class RowSGD(Optimizer):
             raise ValueError(f"RowSGD: max_row_norm={added['max_row_norm']} must be positive")
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+    def step(self, closure: Closure | None = None) -> Any:
         """Move the rows that have a gradient; returns the closure's loss."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = evaluated(closure)
         for group in self.param_groups:
             for table in group["params"]:
                 if table.grad is not None:

@@ -191,15 +191,22 @@ def rows_summed(numbers: Tensor, values: Tensor, size: int) -> tuple[Tensor, Ten
         values: of that shape and d.
         size: of the table.
     """
-    numbers = numbers.flatten()
-    # Marking is four times as fast as sorting, and a fifth of what torch takes to coalesce.
+    rows, which = distinct(numbers.flatten(), size)
+    sums = values.new_zeros(len(rows), values.shape[-1])
+    return rows, sums.index_add_(0, which, values.reshape(len(which), -1))
+
+
+def distinct(numbers: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """The distinct ones (R,) among numbers (B,) below ``size``, ascending, and which of them each is (B,).
+
+    As torch.unique, which sorts and takes four times as long; all of what torch takes to coalesce is five times this.
+    """
     touched = torch.zeros(size, dtype=torch.bool, device=numbers.device)
     touched[numbers] = True
     rows = touched.nonzero().squeeze(1)
     place = torch.empty(size, dtype=torch.int64, device=numbers.device)
     place[rows] = torch.arange(len(rows), device=numbers.device)
-    sums = values.new_zeros(len(rows), values.shape[-1])
-    return rows, sums.index_add_(0, place.index_select(0, numbers), values.reshape(len(numbers), -1))
+    return rows, place.index_select(0, numbers)
 
 
 def _sparse(rows: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
