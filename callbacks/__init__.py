@@ -12,6 +12,7 @@ from callbacks.item_scatter import ItemScatter
 from callbacks.keras_progress_bar import KerasProgressBar
 from callbacks.nearest_items import NearestItems
 from callbacks.non_finite_guard import NonFiniteError, NonFiniteGuard
+from callbacks.prediction_lines import PredictionLines
 from callbacks.reconstruction_grid import ReconstructionGrid
 from callbacks.run_summary import RunSummary
 from callbacks.trustworthiness import Trustworthiness
@@ -33,6 +34,7 @@ __all__ = [
     "NearestItems",
     "NonFiniteError",
     "NonFiniteGuard",
+    "PredictionLines",
     "ReconstructionGrid",
     "RunSummary",
     "Trustworthiness",

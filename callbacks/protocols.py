@@ -116,6 +116,19 @@ class SupportsFloorPlan(Protocol):
         """A plan for readers who borrow pairs "center", "context" (int64) of items with "weight", each (P,)."""
 
 
+@runtime_checkable
+class SupportsSkippedPredictions(Protocol):
+    """A datamodule that can begin to predict where an earlier run was cut off.
+
+    Its predict dataloader gives the inputs in their order, and `predict_step` one record for each. With several
+    processes, which all have the same number of batches, the order is: the first batches of all, by rank, then their
+    second ones, and so on.
+    """
+
+    skip_predictions: int
+    """How many of the first inputs the predict dataloader leaves out, counted over all processes."""
+
+
 def require(module: object, protocol: type[Any], asked_by: object) -> Any:
     """`module` itself, known to satisfy `protocol`.
 

@@ -1,0 +1,206 @@
+"""What `predict` says of each input, as JSON lines in one file that a killed run goes on with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import lightning.pytorch as pl
+import torch.distributed as dist
+from filelock import FileLock, Timeout
+from lightning.pytorch import Callback
+
+from callbacks.prediction_origin import check_origin, origin_of, write_origin
+from callbacks.protocols import SupportsSkippedPredictions
+from callbacks.rank_zero import on_rank_zero
+from callbacks.tables import run_folder
+
+_BLOCK = 2**20
+
+
+class PredictionLines(Callback):
+    """Writes what `predict_step` returns, a list of dicts for each batch, as JSON lines (UTF-8), one for each input.
+
+    A batch at a time: memory does not grow with the data. A run that is cut off at any moment, by `kill -9` too, and
+    started again with the same path goes on after the last whole line, and the file ends as if nothing had happened:
+    what is written is counted, and the datamodule leaves out as many inputs. `PATH.origin.json` beside the file says
+    which checkpoint, arguments and input files the lines come from; a run with others is refused.
+
+    With several processes the first one writes for all, in the order of the inputs, and a run that goes on may have
+    another number of them.
+
+    Args:
+        path: of the file; by default `predictions.jsonl` in the run's folder. `run.py predict` makes a new folder each
+            time: name a path in order to go on with it.
+
+    Raises:
+        ValueError: (when prediction starts) the file's lines come from something else, another process is writing it,
+            or they cannot be gone on with, because the datamodule has no `skip_predictions`.
+        TypeError: (while predicting) `predict_step` returns no list of dicts that JSON has a form for.
+    """
+
+    def __init__(self, path: str | None = None) -> None:
+        self.path = path
+        self._path = Path()
+        self._lines = 0
+        self._end = 0
+        self._opened = False
+        self._file: IO[bytes] | None = None
+        self._lock: FileLock | None = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Counts what there is, and asks the datamodule for the rest."""
+        if stage != "predict":
+            return
+        self._path = Path(self.path).expanduser() if self.path else run_folder(trainer) / "predictions.jsonl"
+        lines = trainer.strategy.broadcast(on_rank_zero(trainer, self._count))
+        datamodule = getattr(trainer, "datamodule", None)
+        if isinstance(datamodule, SupportsSkippedPredictions):
+            datamodule.skip_predictions = lines
+        elif lines or trainer.world_size > 1:
+            self._close()
+            raise ValueError(self._lack(datamodule, lines))
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Opens the file, now that the weights are those that predict."""
+        on_rank_zero(trainer, lambda: self._open(origin_of(trainer, pl_module)))
+        self._opened = True
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Writes one batch, of all processes."""
+        if dataloader_idx:
+            raise ValueError("PredictionLines writes what is predicted from one dataloader; there are several")
+        own = _as_lines(outputs, pl_module)
+        parts = _on_first_process(own, trainer)
+        if self._file is not None:
+            self._file.write(b"".join(parts))
+            self._lines += sum(part.count(b"\n") for part in parts)
+            # To the system, which has it also when this process is killed.
+            self._file.flush()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Says where the lines are."""
+        if stage != "predict":
+            return
+        if not self._opened:
+            # Nothing was left to predict, and nobody asked yet whether what there is comes from these weights.
+            self.on_predict_start(trainer, pl_module)
+        if self._close():
+            print(f"predictions  {self._path} ({self._lines} lines)", flush=True)
+        _forget(trainer)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Closes the file."""
+        self._close()
+        _forget(trainer)
+
+    def _count(self) -> int:
+        """Takes the file for this process, and counts its whole lines."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(self._path.with_name(f".{self._path.name}.lock"))
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise ValueError(f"another process is writing {self._path}; go on with it when that has ended") from None
+        self._lines, self._end = _whole_lines(self._path)
+        return self._lines
+
+    def _open(self, origin: dict[str, Any]) -> None:
+        """Opens the file after its last whole line, if its lines come from there."""
+        if self._lines:
+            check_origin(self._path, origin)
+        else:
+            write_origin(self._path, origin)
+        self._file = self._path.open("ab")
+        self._file.truncate(self._end)
+
+    def _close(self) -> bool:
+        """Closes the file, and says whether it was open."""
+        was_open, self._opened = self._file is not None, False
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+        return was_open
+
+    def _lack(self, datamodule: object, lines: int) -> str:
+        who = "there is no datamodule" if datamodule is None else f"{type(datamodule).__name__} has none"
+        if lines:
+            return (
+                f"{self._path} has {lines} lines already, and going on needs a datamodule with the attribute"
+                f" skip_predictions; {who} (see callbacks.protocols.SupportsSkippedPredictions)"
+            )
+        return (
+            "PredictionLines on several processes needs a datamodule with the attribute skip_predictions, which deals"
+            f" out inputs in order; {who} (see callbacks.protocols.SupportsSkippedPredictions)"
+        )
+
+
+def _forget(trainer: pl.Trainer) -> None:
+    """Lets the next prediction from this datamodule begin at the beginning."""
+    datamodule = getattr(trainer, "datamodule", None)
+    if trainer.state.fn == "predict" and isinstance(datamodule, SupportsSkippedPredictions):
+        datamodule.skip_predictions = 0
+
+
+def _whole_lines(path: Path) -> tuple[int, int]:
+    """How many lines of a file are whole, and where the last of them ends; none where there is no file."""
+    lines = end = position = 0
+    if not path.exists():
+        return lines, end
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            if found := block.count(b"\n"):
+                lines, end = lines + found, position + block.rindex(b"\n") + 1
+            position += len(block)
+    return lines, end
+
+
+def _as_lines(outputs: Any, pl_module: pl.LightningModule) -> bytes:
+    name = type(pl_module).__name__
+    if not isinstance(outputs, list | tuple) or not all(isinstance(record, Mapping) for record in outputs):
+        raise TypeError(
+            f"PredictionLines writes lists of dicts, one for each input; predict_step of {name} returned"
+            f" {_kind(outputs)}"
+        )
+    try:
+        return b"".join(_line(record) for record in outputs)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"predict_step of {name} returned a record that has no form in JSON: {error}") from None
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    except UnicodeEncodeError:
+        # Half a surrogate pair, which UTF-8 cannot hold and an escape can.
+        return json.dumps(record, allow_nan=False).encode() + b"\n"
+
+
+def _kind(outputs: Any) -> str:
+    if isinstance(outputs, list | tuple):
+        return (
+            f"a {type(outputs).__name__} with a {next(type(r).__name__ for r in outputs if not isinstance(r, Mapping))}"
+        )
+    return "nothing" if outputs is None else f"a {type(outputs).__name__}"
+
+
+def _on_first_process(own: bytes, trainer: pl.Trainer) -> list[bytes]:
+    """All processes' lines in the order of their ranks, on the first one."""
+    if trainer.world_size == 1:
+        return [own]
+    parts: list[Any] | None = [None] * trainer.world_size if trainer.is_global_zero else None
+    dist.gather_object(own, parts)
+    return parts or []
