@@ -1,6 +1,5 @@
 """Text of any source as batches of consecutive words, for word vectors."""
 
-import os
 import shutil
 import tempfile
 import weakref
@@ -13,6 +12,7 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
+from datamodules.cache_folders import cache_folder
 from datamodules.checks import at_least
 from datamodules.loading import ShardedSampler
 from datamodules.segmenters import Segmenter, find_segmenter, segmenter_key
@@ -200,7 +200,7 @@ class TextDataModule(LightningDataModule):
         segmenter = segmenter_key(self.segmenter)
         if self._text.key is not None and segmenter is not None:
             key = [self._text.key, segmenter, self.lowercase, self.keep_punctuation]
-            return open_cached(self._cache_folder(), key, self._write)
+            return open_cached(cache_folder(self.cache_dir, "text"), key, self._write)
         folder = Path(tempfile.mkdtemp(prefix="litspaces-text-"))
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self._write(folder)
@@ -211,8 +211,3 @@ class TextDataModule(LightningDataModule):
         rank_zero_info(f"Reading {self._text.name}; its tokens are kept in {folder.with_suffix('')}")
         if not write_corpus(folder, segmented(self._text, find_segmenter(self.segmenter)), numbers):
             raise ValueError(f"{self._text.name} has no words")
-
-    def _cache_folder(self) -> Path:
-        if self.cache_dir is not None:
-            return Path(self.cache_dir).expanduser()
-        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "litspaces" / "text"

@@ -7,20 +7,17 @@ segmented in one pass; neither it nor its tokens are ever in memory as a whole.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from numpy.typing import NDArray
 
+from datamodules.cache_folders import cached_folder
 from datamodules.vocabulary import WordNumbers
 
 BLOCK_TOKENS = 2**20
@@ -85,33 +82,7 @@ def open_cached(cache: Path, key: Any, write: Callable[[Path], None]) -> Corpus:
     Raises:
         OSError: the folder cannot be written to.
     """
-    name = hashlib.sha256(json.dumps([_VERSION, key]).encode()).hexdigest()[:32]
-    folder = cache / name
-    if not folder.is_dir():
-        _make(cache)
-        with FileLock(cache / f"{name}.lock"):
-            if not folder.is_dir():
-                _write_whole(folder, write)
-    return Corpus(folder)
-
-
-def _make(cache: Path) -> None:
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"cache_dir {str(cache)!r} cannot be made ({error.strerror}); give another") from None
-
-
-def _write_whole(folder: Path, write: Callable[[Path], None]) -> None:
-    """Writes under another name, so that whoever is killed leaves nothing that looks finished."""
-    unfinished = folder.with_suffix(".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    try:
-        write(unfinished)
-        os.replace(unfinished, folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    return Corpus(cached_folder(cache, [_VERSION, key], write))
 
 
 def write_corpus(
