@@ -55,7 +55,8 @@ class PredictionLines(Callback):
         if stage != "predict":
             return
         self._path = Path(self.path).expanduser() if self.path else run_folder(trainer) / "predictions.jsonl"
-        lines = trainer.strategy.broadcast(on_rank_zero(trainer, self._count))
+        on_rank_zero(trainer, self._count)
+        lines = trainer.strategy.broadcast(self._lines)
         datamodule = getattr(trainer, "datamodule", None)
         if isinstance(datamodule, SupportsSkippedPredictions):
             datamodule.skip_predictions = lines
@@ -104,7 +105,7 @@ class PredictionLines(Callback):
         self._close()
         _forget(trainer)
 
-    def _count(self) -> int:
+    def _count(self) -> None:
         """Takes the file for this process, and counts its whole lines."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(self._path.with_name(f".{self._path.name}.lock"))
@@ -113,7 +114,6 @@ class PredictionLines(Callback):
         except Timeout:
             raise ValueError(f"another process is writing {self._path}; go on with it when that has ended") from None
         self._lines, self._end = _whole_lines(self._path)
-        return self._lines
 
     def _open(self, origin: dict[str, Any]) -> None:
         """Opens the file after its last whole line, if its lines come from there."""

@@ -83,3 +83,18 @@ class Batches:
         sampler = ShardedSampler(len(lines), self.batch_size, shuffle=False, drop_last=False)
         for rows in sampler.batches():
             yield [lines[row] for row in rows.tolist() if lines[row]]
+
+
+class Counted(Questions):
+    """The same, with a loader that knows its length: Lightning begins nothing where that is 0."""
+
+    def predict_dataloader(self) -> "CountedBatches":
+        batches = super().predict_dataloader()
+        return CountedBatches(batches.lines, batches.batch_size)
+
+
+class CountedBatches(Batches):
+    """Batches with a length, on one process."""
+
+    def __len__(self) -> int:
+        return -(-len(self.lines) // self.batch_size)

@@ -12,8 +12,8 @@ import pytest
 import torch
 from filelock import FileLock
 
-from callbacks import ExponentialMovingAverage, PredictionLines
-from tests.callbacks.answers import Answers, Questions, Unskippable
+from callbacks import ExponentialMovingAverage, PredictionLines, prediction_lines
+from tests.callbacks.answers import Answers, Counted, Questions, Unskippable
 from tests.callbacks.modules import lightning_noise, quiet_trainer
 from tests.runner.command_line import finish, run_to_end, start, wait_for
 
@@ -64,8 +64,9 @@ def test_by_default_in_the_runs_folder(tmp_path: Path, questions: Path) -> None:
     assert (tmp_path / "predictions.jsonl").read_bytes() == expected(questions)
 
 
-def test_cut_off_anywhere(tmp_path: Path, questions: Path) -> None:
+def test_cut_off_anywhere(tmp_path: Path, questions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At every seventh byte, in the middle of characters too; the number of inputs a batch may be another."""
+    monkeypatch.setattr(prediction_lines, "_BLOCK", 64)
     whole, path = expected(questions), tmp_path / "out.jsonl"
     predict(path, questions)
     for cut in [0, 1, *range(3, len(whole), 7), len(whole) - 1, len(whole)]:
@@ -128,14 +129,20 @@ def test_other_weights_are_refused(tmp_path: Path, questions: Path) -> None:
     predict(tmp_path / "other.jsonl", questions, other)
 
 
-def test_averaged_weights_are_others(tmp_path: Path, questions: Path) -> None:
+@pytest.mark.parametrize("data", [Questions, Counted])
+@pytest.mark.filterwarnings("ignore:Total length of `CountedBatches` across ranks is zero")
+def test_averaged_weights_are_others(
+    tmp_path: Path, questions: Path, data: type[Questions], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where nothing is left to predict, too."""
     path, average = tmp_path / "out.jsonl", ExponentialMovingAverage("")
     average.load_state_dict({"average": {"weight": torch.tensor(9.0)}, "steps": 1, "updates": 1})
-    for cut in (0, 200, None):
-        predict(path, questions, callbacks=(average,))
+    for cut in (0, 200, 10_000):
+        path.write_bytes(path.read_bytes()[:cut] if cut else b"")
+        predict(path, questions, data=data, callbacks=(average,))
         assert path.read_bytes() == expected(questions, 9.0)
-        path.write_bytes(path.read_bytes()[:cut])
-    assert_refused(path, "lines from something else: weights=", questions)
+        assert "(17 lines)" in capsys.readouterr().out
+    assert_refused(path, "lines from something else: weights=", questions, data=data)
 
 
 def test_other_arguments_are_refused(tmp_path: Path, questions: Path) -> None:
