@@ -26,7 +26,6 @@ def find_segmenter(segmenter: str | Segmenter) -> Segmenter:
 
     Raises:
         ValueError: there is none of this name, or it cannot be called.
-        ModuleNotFoundError: "chinese" without rjieba.
     """
     if not isinstance(segmenter, str):
         if not callable(segmenter):
@@ -35,7 +34,10 @@ def find_segmenter(segmenter: str | Segmenter) -> Segmenter:
     if segmenter == "whitespace":
         return str.split
     if segmenter == "chinese":
-        return _chinese()
+        # A dictionary that takes a moment to load, and that few need.
+        import rjieba
+
+        return rjieba.cut
     found = getattr(*_locate(segmenter))
     if isinstance(found, type) and any("__call__" in vars(base) for base in found.__mro__):
         found = found()
@@ -51,23 +53,12 @@ def segmenter_key(segmenter: str | Segmenter) -> list[Any] | None:
     if segmenter == "whitespace":
         return [segmenter]
     if segmenter == "chinese":
-        _chinese()
         return [segmenter, importlib.metadata.version("rjieba")]
     module, _ = _locate(segmenter)
     if (path := getattr(module, "__file__", None)) is None:
         return [segmenter]
     status = os.stat(path)
     return [segmenter, status.st_size, status.st_mtime_ns]
-
-
-def _chinese() -> Segmenter:
-    try:
-        import rjieba
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "segmenter 'chinese' needs the package rjieba: pip install 'litspaces[chinese]'"
-        ) from None
-    return rjieba.cut
 
 
 def _locate(path: str) -> tuple[ModuleType, str]:

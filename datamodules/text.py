@@ -51,9 +51,9 @@ class TextDataModule(LightningDataModule):
         sentences: in place of `source`, from Python: an iterable of strings, or of lists of tokens, which are not
             segmented. It is read once, by every process, into a temporary folder.
         column: the column of a Hugging Face data set; by default "text", or the only one of strings.
-        segmenter: "whitespace"; "chinese" (words by rjieba, extra `chinese`); the import path of a function from a
-            line to its tokens, or of a class without arguments whose instances are such functions; from Python, the
-            function itself, whose tokens are kept in a temporary folder only.
+        segmenter: "whitespace"; "chinese" (words by rjieba); the import path of a function from a line to its tokens,
+            or of a class without arguments whose instances are such functions; from Python, the function itself,
+            whose tokens are kept in a temporary folder only.
         lowercase: whether capitals are made small.
         keep_punctuation: by default punctuation and symbols are taken off the ends of a token ("(see" becomes "see",
             "don't" stays), and a token that has no letter, digit or ideograph is left out; if true, tokens stay as
@@ -81,7 +81,6 @@ class TextDataModule(LightningDataModule):
     Raises:
         ValueError: for a wrong argument, and later for text that is not UTF-8 or has too few words.
         FileNotFoundError: later, where the source does not exist.
-        ModuleNotFoundError: later, for "chinese" without rjieba.
     """
 
     def __init__(

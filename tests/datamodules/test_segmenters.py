@@ -15,16 +15,7 @@ def test_whitespace() -> None:
 
 
 def test_chinese() -> None:
-    pytest.importorskip("rjieba")
     assert list(find_segmenter("chinese")("我们在图书馆看书")) == ["我们", "在", "图书馆", "看书"]
-
-
-def test_chinese_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "rjieba", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'litspaces\[chinese\]'"):
-        find_segmenter("chinese")
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'litspaces\[chinese\]'"):
-        segmenter_key("chinese")
 
 
 @pytest.mark.parametrize(("path", "tokens"), [("builtins.list", list("a b")), ("shlex.split", ["a", "b"])])

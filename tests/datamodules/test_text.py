@@ -96,7 +96,6 @@ def test_options_of_words(file: Path) -> None:
 
 
 def test_chinese() -> None:
-    pytest.importorskip("rjieba")
     assert words_of(prepared(sentences=["我们在图书馆看书。", "ABC 公司，很好！"], segmenter="chinese")) == [
         *["我们", "在", "图书馆", "看书"],
         *["abc", "公司", "很", "好"],
