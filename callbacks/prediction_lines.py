@@ -37,7 +37,8 @@ class PredictionLines(Callback):
 
     Raises:
         ValueError: (when prediction starts) the file's lines come from something else, another process is writing it,
-            or they cannot be gone on with, because the datamodule has no `skip_predictions`.
+            or they cannot be gone on with, because the datamodule has no `skip_predictions`; or this callback is there
+            twice.
         TypeError: (while predicting) `predict_step` returns no list of dicts that JSON has a form for.
     """
 
@@ -54,6 +55,10 @@ class PredictionLines(Callback):
         """Counts what there is, and asks the datamodule for the rest."""
         if stage != "predict":
             return
+        if sum(isinstance(one, PredictionLines) for one in trainer.callbacks) > 1:  # type: ignore[attr-defined]
+            raise ValueError(
+                "there are two PredictionLines, of which one could make the other one lose lines: take one"
+            )
         self._path = Path(self.path).expanduser() if self.path else run_folder(trainer) / "predictions.jsonl"
         on_rank_zero(trainer, self._count)
         lines = trainer.strategy.broadcast(self._lines)

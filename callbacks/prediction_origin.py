@@ -17,7 +17,7 @@ from callbacks.ema import averaged_weights
 from callbacks.tables import write_whole
 
 # Arguments that only say how the work is done.
-_FREE = ("batch_size", "cache_dir", "num_workers", "pin_memory")
+_FREE = ("batch_size", "cache_dir", "num_workers", "pin_memory", "rows_per_batch")
 
 
 def origin_path(path: Path) -> Path:

@@ -236,6 +236,12 @@ def test_one_dataloader_only(tmp_path: Path, questions: Path) -> None:
         predict(tmp_path / "out.jsonl", questions, Model(), Two)
 
 
+def test_one_callback_only(tmp_path: Path, questions: Path) -> None:
+    with pytest.raises(ValueError, match="two PredictionLines"):
+        predict(tmp_path / "out.jsonl", questions, callbacks=(PredictionLines(str(tmp_path / "other.jsonl")),))
+    assert not (tmp_path / "out.jsonl").exists()
+
+
 def test_training_writes_nothing(tmp_path: Path) -> None:
     PredictionLines(str(tmp_path / "out.jsonl")).setup(quiet_trainer(), Answers(), "fit")
     assert not list(tmp_path.iterdir())
