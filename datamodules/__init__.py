@@ -1,5 +1,6 @@
 """LightningDataModules: one file a kind of data."""
 
+from datamodules.entity_linking import EntityLinkingDataModule
 from datamodules.images import ImageDataModule
 from datamodules.neighbors import NeighborsDataModule
 from datamodules.points import PointsDataModule
@@ -9,6 +10,7 @@ from datamodules.text import TextDataModule
 
 __all__ = [
     "BorrowingDataModule",
+    "EntityLinkingDataModule",
     "ImageDataModule",
     "NeighborsDataModule",
     "PointsDataModule",

@@ -211,7 +211,7 @@ class ResumableDataLoader(ResumableLoader):
         dataset: gives row i at `dataset[i]`, or a list of rows by `__getitems__`.
         sampler: a sampler of its size.
         num_workers: worker processes; 0 fetches in this process.
-        collate_fn: makes a sequence of tensors of a list of rows; torch's default stacks them.
+        collate_fn: makes a sequence or a dict of tensors of a list of rows; torch's default stacks them.
         flip_coins: see `ResumableLoader`.
         pin_memory: see `ResumableLoader`.
     """
@@ -237,7 +237,7 @@ class ResumableDataLoader(ResumableLoader):
             persistent_workers=num_workers > 0,
         )
 
-    def _load(self, start: int) -> Iterator[Batch]:
+    def _load(self, start: int) -> Iterator[Any]:
         self._rest.start = start
         # The workers' seeds come from this generator.
         self._loader.generator = random_generator(self.sampler.seed, self.sampler.epoch, "workers")
@@ -245,7 +245,7 @@ class ResumableDataLoader(ResumableLoader):
             for batch in self._loader:
                 if isinstance(batch, Exception):
                     raise batch
-                yield tuple(batch)
+                yield batch if isinstance(batch, dict) else tuple(batch)
         except Exception:
             # The traceback keeps this frame alive; workers left to the garbage collector take 5 s each to end.
             self.close()

@@ -52,7 +52,7 @@ def read_lines(path: Path) -> Iterator[str]:
         OSError: it cannot be read.
     """
     number, rest = 1, b""
-    with _open(path) as file:
+    with open_bytes(path) as file:
         try:
             while piece := file.readline(LONGEST_LINE):
                 line, rest = _cut(rest + piece)
@@ -64,7 +64,8 @@ def read_lines(path: Path) -> Iterator[str]:
         yield _decode(rest, path, number)
 
 
-def _open(path: Path) -> BinaryIO:
+def open_bytes(path: Path) -> BinaryIO:
+    """Opens a file, gzipped or not, for reading."""
     with path.open("rb") as file:
         zipped = file.read(2) == _GZIP
     # A GzipFile has all of BinaryIO but its name.
