@@ -1,5 +1,6 @@
 """Lightning modules for articles of the blog Scientific Spaces, one file an article."""
 
+from lit_modules.entity_linker import EntityLinker, LinkedMention
 from lit_modules.entropic_autoencoder import EntropicAutoencoder
 from lit_modules.freeform import FreeformAutoencoder, FreeformClassifier, FreeLosses, add_loss, add_metric, collect
 from lit_modules.library_embedding import LibraryEmbedding
@@ -8,11 +9,13 @@ from lit_modules.relativistic_gan import RelativisticGAN
 from lit_modules.single_loss_gan import SingleLossGAN
 
 __all__ = [
+    "EntityLinker",
     "EntropicAutoencoder",
     "FreeLosses",
     "FreeformAutoencoder",
     "FreeformClassifier",
     "LibraryEmbedding",
+    "LinkedMention",
     "OptimizationFlow",
     "RelativisticGAN",
     "SingleLossGAN",
