@@ -50,7 +50,7 @@ class Behavior:
                 if row is not None:
                     links[name, row] += 1
             labelled.update(names)
-            unlabelled.update({match.name for match in matcher.cover(text.text)} - names)
+            unlabelled.update({name for _, _, name in matcher.cover(text.text)} - names)
         found = cls(kb, ratio=ratio)
         seen = sorted(labelled.keys() | unlabelled.keys())
         pairs = [(name, row, count) for (name, row), count in links.items()]

@@ -95,7 +95,11 @@ def _object(line: str, is_whole: bool, path: Path, number: int, problems: Proble
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
-        what = f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else str(error)
+        what = (
+            f"{error.msg} at character {error.pos + 1}"
+            if isinstance(error, json.JSONDecodeError)
+            else str(error).split(";")[0]
+        )
         page = ", an HTML or XML page?" if line.lstrip().startswith("<") else ""
         raise LineError("lines that are not JSON, left out", f"{what}: {_start(line)}{page}") from None
     if not isinstance(record, dict):

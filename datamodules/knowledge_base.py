@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import importlib.metadata
 import json
+import mmap
 import platform
 from collections.abc import Iterable
 from functools import cached_property
@@ -116,15 +117,13 @@ class KnowledgeBase:
 
     def entity(self, row: int) -> Entity:
         """Returns the entity of a row."""
-        number, subject, types, description, lengths, objects = (
-            column[row % BATCH].as_py() for column in self._entities.batch(row // BATCH)
-        )
+        number, subject, types, description, lengths, objects = self._entities.values(row)
         words = [description[start:end] for start, end in pairwise(accumulate(lengths, initial=0))]
         return Entity(number, subject, types, description, words, objects)
 
     def id(self, row: int) -> str:
         """Returns the id of a row's entity."""
-        return self._entities.batch(row // BATCH).column(0)[row % BATCH].as_py()
+        return self._entities.value(row, 0)
 
     def row(self, entity: str) -> int | None:
         """Returns the row of an id, None for an unknown one."""
@@ -142,7 +141,7 @@ class KnowledgeBase:
 
     def name(self, number: int) -> str:
         """Returns a name, normalized."""
-        return self._names.batch(number // BATCH).column(0)[number % BATCH].as_py()
+        return self._names.value(number, 0)
 
     def name_number(self, name: str) -> int | None:
         """Returns the number of a name, which is normalized first; None for no name of an entity."""
@@ -153,25 +152,43 @@ class KnowledgeBase:
         return NameMatcher(self.index, whole_words=whole_words)
 
     @cached_property
-    def _entities(self) -> _Batches:
-        return _Batches(self.folder / "entities.arrow")
+    def _entities(self) -> _Rows:
+        return _Rows(self.folder / "entities.arrow")
 
     @cached_property
-    def _names(self) -> _Batches:
-        return _Batches(self.folder / "names.arrow")
+    def _names(self) -> _Rows:
+        return _Rows(self.folder / "names.arrow")
 
 
-class _Batches:
-    """The record batches of an Arrow file, memory-mapped."""
+class _Rows:
+    """The rows of an Arrow file, memory-mapped.
+
+    Pages of a mapped file that were read count as memory of the process, until they are handed back: after so many
+    values that this stays at about a quarter of a gibibyte. They are read again from the system's cache.
+    """
+
+    _MOST_VALUES = 2048
 
     def __init__(self, path: Path) -> None:
-        self._file = pa.ipc.open_file(pa.memory_map(str(path)))
+        with path.open("rb") as file:
+            self._memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._file = pa.ipc.open_file(pa.py_buffer(self._memory))
         self._batches: dict[int, Any] = {}
+        self._values = 0
 
-    def batch(self, number: int) -> Any:
+    def value(self, row: int, column: int) -> Any:
+        """Returns a column of a row: a text or a list."""
+        self._values += 1
+        if self._values % self._MOST_VALUES == 0:
+            self._memory.madvise(mmap.MADV_DONTNEED)
+        number, row = divmod(row, BATCH)
         if number not in self._batches:
-            self._batches[number] = self._file.get_batch(number)
-        return self._batches[number]
+            self._batches[number] = self._file.get_batch(number).columns
+        return self._batches[number][column][row].as_py()
+
+    def values(self, row: int) -> list[Any]:
+        """Returns all columns of a row."""
+        return [self.value(row, column) for column in range(len(self._file.schema))]
 
 
 def _shown(entities: Iterable[EntityRecord], path: Path) -> Iterable[EntityRecord]:

@@ -100,13 +100,13 @@ def _id(record: dict[str, Any], line: int, count: _Count) -> str:
 
 
 def _content(record: dict[str, Any], count: _Count) -> tuple[str, tuple[Mention, ...]]:
-    text, data = record.get("text"), record.get("mention_data", [])
+    text, data = record.get("text"), record.get("mention_data")
     if not isinstance(text, str) or not text.strip():
         raise LineError("lines without a text, left out", f'"text" is {text!r}' if "text" in record else 'no "text"')
-    if not isinstance(data, list):
+    if data is not None and not isinstance(data, list):
         raise LineError("lines whose mention_data is no list, left out", repr(data)[:40])
     normal = normalize(text)
-    mentions = [_mention(entry, normal, count) for entry in data]
+    mentions = [_mention(entry, normal, count) for entry in data or []]
     kept = tuple(dict.fromkeys(mention for mention in mentions if mention))
     if len(kept) < len(mentions) - mentions.count(None):
         count("texts that have the same mention twice, of which one counts")
@@ -120,11 +120,13 @@ def _mention(entry: Any, normal: str, count: _Count) -> Mention | None:
     if not isinstance(surface, str) or not surface or not entity or not offset:
         count('mentions that lack "mention", "kb_id" or "offset", left out', repr(entry)[:60])
         return None
-    start = int(offset) if offset.isdecimal() else -1
+    start = int(offset) if offset.isdecimal() and len(offset) < 10 else -1
     if start < 0 or not normal.startswith(normalize(surface), start):
         at = normal.find(normalize(surface))
         where = f"at {at}" if at >= 0 else "nowhere"
-        count("mentions that do not stand at their offset, left out", f"{surface!r} at {offset}, but it is {where}")
+        count(
+            "mentions that do not stand at their offset, left out", f"{surface!r} at {offset[:20]}, but it is {where}"
+        )
         return None
     return Mention(start, start + len(surface), None if entity == NIL else entity)
 

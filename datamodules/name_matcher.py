@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import ahocorasick
 import numpy as np
@@ -18,12 +18,8 @@ from datamodules.normalizing import normalize, normalize_name
 _RUN = re.compile("[0-9A-Za-zÀ-ÖØ-öø-ɏ０-９Ａ-Ｚａ-ｚ]{2,}")
 
 
-class Match(NamedTuple):
-    """A name in a text: positions of its first character and after its last one, and the name's number."""
-
-    start: int
-    end: int
-    name: int
+# A name in a text: positions of its first character and after its last one, and the name's number.
+Match = tuple[int, int, int]
 
 
 class NameIndex:
@@ -93,9 +89,8 @@ class NameMatcher:
     def all_matches(self, text: str) -> list[Match]:
         """Returns all names in a text, overlapping ones too, by where they end."""
         lengths = self.index.lengths
-        return [
-            Match(last + 1 - lengths[name], last + 1, name) for last, name in self._ends(normalize(text), allowed=None)
-        ]
+        ends = self._ends(normalize(text), allowed=None)
+        return [(last + 1 - lengths[name], last + 1, name) for last, name in ends]
 
     def cover(self, text: str, allowed: NDArray[np.bool_] | None = None) -> list[Match]:
         """Returns the names of the cheapest way to cut a text into names and single characters: with fewest pieces.
@@ -129,7 +124,7 @@ class NameMatcher:
             if names[end] < 0:
                 end -= 1
             else:
-                found.append(Match(starts[end], end, names[end]))
+                found.append((starts[end], end, names[end]))
                 end = starts[end]
         return found[::-1]
 
