@@ -72,7 +72,7 @@ def _entries(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     with open_bytes(path) as file:
         if header:
             file.readline()
-        if header and _numbers(second, dim) is None:
+        if header and _numbers(second, dim) is None and not _is_readable(second):
             yield from _binary_entries(file, path, *header)
         else:
             yield from _text_entries(file, path, dim, header[0] if header else None)
@@ -121,3 +121,11 @@ def _numbers(line: bytes, dim: int) -> np.ndarray | None:
         return np.array(fields[1:], np.float32) if len(fields) == dim + 1 else None
     except ValueError:
         return None
+
+
+def _is_readable(line: bytes) -> bool:
+    """Whether a line holds characters alone, as one of text does even if it is damaged."""
+    try:
+        return line.decode().rstrip("\r\n").isprintable()
+    except UnicodeDecodeError:
+        return False
