@@ -191,6 +191,8 @@ class EntityLinker(LinkingState, BaseModule):
         self.linking_f1.update(by_text(linked), by_text(gold))
 
     def _linker(self) -> MentionLinker:
+        # A checkpoint may have brought the datamodule its word vectors after both were set up.
+        self.take_data(self.data)
         return MentionLinker(self.network, self.data, self.hparams, self.device)
 
     def _forget(self) -> None:

@@ -93,14 +93,14 @@ class MentionLinker:
         return [span for span in found if len(self._candidates(batch, span))]
 
     def rank(self, batch: Mapping[str, Any], encoding: Tensor, spans: Sequence[Span]) -> dict[Span, Ranking]:
-        """The candidates of mentions, of which those without any are left out.
+        """The candidates of mentions, of which those without any are left out, or beyond what is read of their text.
 
         Args:
             batch: of texts, with "texts" and "mask".
             encoding: of these texts, (B, L, width).
             spans: the mentions, each once.
         """
-        asked = [(*span, self._candidates(batch, span)) for span in spans]
+        asked = [(*span, self._candidates(batch, span)) for span in spans if span[2] <= encoding.shape[1]]
         asked = [mention for mention in asked if len(mention[3])]
         scores = [
             self.network.link(encoding, batch["mask"], self.here(rows)).float().sigmoid().cpu().numpy()
@@ -127,10 +127,12 @@ class MentionLinker:
 
     def best(self, ranked: Mapping[Span, Ranking], spans: Sequence[Span]) -> dict[Span, str]:
         """The ids of the best candidates of mentions that were ranked."""
-        return {span: self.data.kb.entity(int(ranked[span].rows[0])).id for span in spans}
+        return {span: self.data.kb.id(int(ranked[span].rows[0])) for span in spans}
 
     def linked(self, batch: Mapping[str, Any]) -> dict[Span, Ranking]:
         """The mentions that are found in a batch's texts and good enough, in the order of the texts."""
+        if not batch["texts"]:
+            return {}
         encoding = self.network.read(batch)
         spans = self.find(batch, encoding)
         ranked = self.rank(batch, encoding, spans)
@@ -141,10 +143,9 @@ class MentionLinker:
     def mentions(self, texts: Sequence[str]) -> list[list[LinkedMention]]:
         """The linked mentions of each text; all texts are read at once."""
         mentions: list[list[LinkedMention]] = [[] for _ in texts]
-        if texts:
-            batch = self.here(self.data.encode([Question(str(number), text) for number, text in enumerate(texts)]))
-            for (number, start, end), ranking in self.linked(batch).items():
-                mentions[number].append(self._mention(texts[number], start, end, ranking))
+        batch = self.here(self.data.encode([Question(str(number), text) for number, text in enumerate(texts)]))
+        for (number, start, end), ranking in self.linked(batch).items():
+            mentions[number].append(self._mention(texts[number], start, end, ranking))
         return mentions
 
     def _mention(self, text: str, start: int, end: int, ranking: Ranking) -> LinkedMention:

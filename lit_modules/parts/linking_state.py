@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule
 from torch import nn
 
@@ -90,7 +89,7 @@ class LinkingState(LightningModule):
         data.prepare_data()
         data.setup("predict")
         self._hand_over(data)
-        self._take_data(data)
+        self.take_data(data)
 
     def setup(self, stage: str) -> None:
         """Take characters and word vectors from the datamodule, or see that they are the same."""
@@ -101,14 +100,19 @@ class LinkingState(LightningModule):
             return
         if stage != "fit":
             self._hand_over(data)
-        self._take_data(data)
+        self.take_data(data)
 
     def _hand_over(self, data: Any) -> None:
         """Give the datamodule the state that the checkpoint has of it."""
         if self._data_state is not None:
             data.load_state_dict(self._data_state)
 
-    def _take_data(self, data: Any) -> None:
+    def take_data(self, data: Any) -> None:
+        """Use a datamodule that is set up, its word vectors, and its characters if none are known yet.
+
+        Raises:
+            ValueError: its characters are others than the network's, or it has word vectors and there is an encoder.
+        """
         self._data, reader = data, self.network.reader
         characters, vectors = getattr(data, "characters", []), getattr(data, "word_vectors", None)
         if not isinstance(reader, RecurrentReader):
@@ -119,7 +123,7 @@ class LinkingState(LightningModule):
             self._take_characters(characters, 0 if vectors is None else vectors.shape[1])
         elif characters:
             self._check_characters(characters, "the datamodule")
-        reader.word_vectors = torch.zeros(0, 0) if vectors is None else vectors
+        reader.use_word_vectors(vectors)
 
     # ---- Checkpoints ----
 
@@ -152,6 +156,8 @@ class LinkingState(LightningModule):
 
     def _check_characters(self, characters: Sequence[str], where: str) -> None:
         own, others = self.characters, list(characters)
+        if own == others:
+            return
         if len(own) != len(others):
             raise ValueError(
                 f"the model has {len(own)} characters, {where} has {len(others)}: take the knowledge base and the"

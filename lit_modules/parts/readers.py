@@ -40,8 +40,8 @@ class RecurrentReader(nn.Module):
         self.dim, self.width = dim, 2 * hidden
         self.dropout = nn.Dropout(dropout)
         self.texts, self.descriptions = BidirectionalLSTM(dim + 2, hidden), BidirectionalLSTM(dim, hidden)
-        # A plain attribute: as a buffer, DDP would send it around in each step.
-        self.word_vectors = torch.zeros(0, 0)
+        self._given: Tensor | None = None
+        self.use_word_vectors(None)
         self.resize(0, 0)
 
     def resize(self, characters: int, word_dim: int) -> None:
@@ -51,6 +51,13 @@ class RecurrentReader(nn.Module):
         self.characters = nn.Embedding.from_pretrained(table, freeze=False, padding_idx=0 if characters else None)
         projection = torch.randn(self.dim, word_dim) * max(word_dim, 1) ** -0.5
         self.words = nn.Parameter(projection, requires_grad=word_dim > 0)
+
+    def use_word_vectors(self, vectors: Tensor | None) -> None:
+        """Take a table (W, d) of word vectors, or none."""
+        if self._given is None or vectors is not self._given:
+            # A plain attribute: as a buffer, DDP would send it around in each step.
+            self.word_vectors = torch.zeros(0, 0) if vectors is None else vectors
+            self._given = vectors
 
     def read_texts(self, batch: Mapping[str, Tensor]) -> Tensor:
         """(B, L, width) of a batch with characters, mask and matches, and words where there are word vectors."""
@@ -76,6 +83,7 @@ class RecurrentReader(nn.Module):
             )
         x = self.characters(batch[f"{prefix}characters"])
         if self.words.shape[1]:
+            # Once: from then on it is there.
             self.word_vectors = self.word_vectors.to(x.device)
             x = x + self.word_vectors[batch[f"{prefix}words"]].to(self.words.dtype) @ self.words.T
         return self.dropout(x)

@@ -60,6 +60,9 @@ class Knowledge:
     def entity(self, row: int) -> Entity:
         return ENTITIES[row]
 
+    def id(self, row: int) -> str:
+        return ENTITIES[row].id
+
 
 class TinyLinking(LightningDataModule):
     """What a linker needs of its datamodule.
@@ -71,6 +74,8 @@ class TinyLinking(LightningDataModule):
         pieces: gives pieces for an encoder too, one for every two characters.
         words: gives a word, 1 or 2, for each character, and vectors of 3 numbers.
         chunk: rows at a time in evaluation.
+        texts: in place of those that are `written`.
+        learned: whether characters and word vectors are known, before a state is loaded.
     """
 
     def __init__(
@@ -83,13 +88,14 @@ class TinyLinking(LightningDataModule):
         words: bool = False,
         chunk: int = 5,
         texts: list[Text] | None = None,
+        learned: bool = True,
     ) -> None:
         super().__init__()
         self.batch_size, self.share = batch_size, slice(rank, None, world_size)
         self.pieces, self.words, self.chunk = pieces, words, chunk
         self.texts = written() if texts is None else texts
-        self.kb, self.characters = Knowledge(), list(CHARACTERS)
-        self.word_vectors = torch.tensor([[0.0] * 3, [1, 2, 3], [-1, 0, 1]]) if words else None
+        self.kb, self.characters = Knowledge(), list(CHARACTERS) if learned else []
+        self.word_vectors = torch.tensor([[0.0] * 3, [1, 2, 3], [-1, 0, 1]]) if words and learned else None
         self.prepared: list[str] = []
 
     # ---- What the Trainer asks for ----
@@ -101,10 +107,11 @@ class TinyLinking(LightningDataModule):
         self.prepared.append(f"setup {TrainerFn(stage).value}")
 
     def state_dict(self) -> dict[str, Any]:
-        return {"fitted": [1, 2]}
+        return {"characters": self.characters, "word_vectors": self.word_vectors}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.prepared.append(f"load {state_dict['fitted']}")
+        self.prepared.append("load")
+        self.characters, self.word_vectors = state_dict["characters"], state_dict["word_vectors"]
 
     def _parts(self) -> list[list[Text]]:
         starts = range(0, len(self.texts), self.batch_size)
@@ -137,7 +144,7 @@ class TinyLinking(LightningDataModule):
 
     def encode(self, texts: Sequence[Any]) -> dict[str, Any]:
         read = [text.text.lower() for text in texts]
-        width = max(1, *map(len, read))
+        width = max([1, *map(len, read)])
         matches = torch.zeros(len(texts), width, 2)
         starts, ends = torch.zeros(2, len(texts), width)
         for number, text in enumerate(read):
@@ -145,7 +152,7 @@ class TinyLinking(LightningDataModule):
                 if text[place : place + 2] in NAMES:
                     matches[number, place, 0] = matches[number, place + 1, 1] = 1
             for mention in texts[number].mentions:
-                if mention.entity is not None:
+                if mention.entity is not None and mention.end <= len(text):
                     starts[number, mention.start] = ends[number, mention.end - 1] = 1
         batch = self._tokens(read, "") | {"matches": matches, "starts": starts, "ends": ends, "texts": list(texts)}
         batch["mask"] = padded([[1] * len(text) for text in read], width).bool()

@@ -146,7 +146,8 @@ def test_word_vectors(trainer: Make, tmp_path: Path) -> None:
     again = EntityLinker.load_from_checkpoint(tmp_path / "words.ckpt", weights_only=True)
     again.data = TinyLinking(words=True)
     assert again.link("xgAb") == module.link("xgAb")
-    again.data = TinyLinking()
+    again.data = TinyLinking(words=True)
+    again.data.word_vectors = None
     with pytest.raises(ValueError, match="the network was made for word vectors of 3 numbers"):
         again.link("xgAb")
 
@@ -245,20 +246,25 @@ def test_a_checkpoint_and_a_knowledge_base_link(trainer: Make, checkpoint: Path)
     data = TinyLinking()
     module.data = data
     # In Lightning's order.
-    assert data.prepared == ["prepare_data", "setup predict", "load [1, 2]"]
+    assert data.prepared == ["prepare_data", "setup predict", "load"]
     assert [mention.id for mention in module.link("xgAbflcd")] == ["ab-x", "cd"]
     data = TinyLinking()
     trainer().validate(module, data, verbose=False)
-    assert data.prepared == ["prepare_data", "setup validate", "load [1, 2]"]
+    assert data.prepared == ["prepare_data", "setup validate", "load"]
     assert module.data is data
 
 
-def test_a_datamodule_that_knows_no_characters_before_the_checkpoint(trainer: Make, checkpoint: Path) -> None:
-    """As one without training texts, which gets them after the module has been set up."""
-    data, made = TinyLinking(), trainer()
-    data.characters = []
-    (found,) = made.validate(EntityLinker(**LEARNS), data, ckpt_path=checkpoint, weights_only=True, verbose=False)
-    assert found["val/f1"] == 1
+@pytest.mark.parametrize("words", [False, True])
+def test_a_datamodule_that_learns_from_the_checkpoint(trainer: Make, tmp_path: Path, words: bool) -> None:
+    """As one without training texts does, after the module has been set up."""
+    fitted = trainer(max_epochs=1)
+    fitted.fit(EntityLinker(**LEARNS), TinyLinking(words=words))
+    fitted.save_checkpoint(tmp_path / "saved.ckpt", weights_only=False)
+    data, expected = TinyLinking(words=words, learned=False), logged(fitted, "val/")
+    made = trainer()
+    made.validate(EntityLinker(**LEARNS), data, ckpt_path=tmp_path / "saved.ckpt", weights_only=True, verbose=False)
+    assert logged(made, "val/") == pytest.approx(expected)
+    assert expected["f1"] > 0
 
 
 def test_other_characters_than_the_model_s(trainer: Make, checkpoint: Path) -> None:
