@@ -30,6 +30,10 @@ class LinkingParts:
 
     Attributes:
         report: what was read, and what is wrong in it.
+
+    Raises:
+        ValueError: when texts are asked for: a file is damaged, or all of its texts are held out.
+        FileNotFoundError: likewise, there is no such file.
     """
 
     def __init__(
@@ -56,6 +60,8 @@ class LinkingParts:
         texts = self._file("train")
         order = torch.randperm(len(texts), generator=random_generator(self._seed, "split")).tolist()
         held_out = round(self._val_fraction * len(texts))
+        if texts and held_out == len(texts):
+            raise ValueError(f"val_fraction={self._val_fraction} leaves none of {len(texts)} texts for training")
         return [texts[row] for row in sorted(order[:held_out] if part == "validation" else order[held_out:])]
 
     def stream(self, part: str) -> Iterator[LinkingText]:
