@@ -144,16 +144,9 @@ class EntityLinkingDataModule(LightningDataModule):
 
     @cached_property
     def _parts(self) -> LinkingParts:
-        kb, hp = self.kb, self.hparams
-        parts = LinkingParts(
-            self._paths,
-            val_fraction=hp["val_fraction"],
-            seed=hp["seed"],
-            limit=hp["max_length"],
-            is_known=lambda entity: kb.row(entity) is not None,
-        )
-        parts.note(f"{self._knowledge}: {len(kb):,} entities, {kb.num_names:,} names", kb.problems)
-        return parts
+        hp = self.hparams
+        split = {"val_fraction": hp["val_fraction"], "seed": hp["seed"]}
+        return LinkingParts(self._paths, self.kb, self._knowledge, limit=hp["max_length"], **split)
 
     @cached_property
     def matcher(self) -> NameMatcher:
@@ -185,16 +178,13 @@ class EntityLinkingDataModule(LightningDataModule):
         _ = self.kb
 
     def setup(self, stage: str) -> None:
-        """Opens the knowledge base, reads the texts, and learns from the training texts if there are any."""
+        """Opens the knowledge base; to fit, reads the texts and learns from those to train on."""
         _ = self.kb
-        if self._learned is None and self._paths["train"] is not None:
-            names = ("segmenter", "min_count", "word_vectors", "tokenizer")
-            settings = {name: self.hparams[name] for name in names}
-            self._learned = Learned.from_texts(self._parts.texts("train"), self.kb, self.matcher, **settings)
-        if stage in ("fit", "validate"):
+        if stage == "fit":
+            self._require("train")
+            self._learn()
+            # What is wrong with them should be known before the first step.
             self._parts.texts("validation")
-        elif stage == "test":
-            self._parts.texts("test")
 
     def state_dict(self) -> dict[str, Any]:
         """Returns what was learned, for checkpoints; nothing where nothing was."""
@@ -218,8 +208,8 @@ class EntityLinkingDataModule(LightningDataModule):
 
     def train_dataloader(self) -> ResumableDataLoader:
         """Returns training batches with candidate rows, all texts of an epoch."""
-        hp, texts = self.hparams, self._parts.texts("train")
         self._require("train")
+        hp, texts = self.hparams, self._parts.texts("train")
         asked = {name: hp[name] for name in ("candidates", "balance", "seed")}
         dataset = TrainingTexts(texts, self.kb, self.encoder, **asked)
         fresh = not getattr(self.trainer, "overfit_batches", 0)
@@ -246,17 +236,25 @@ class EntityLinkingDataModule(LightningDataModule):
             lambda: self._parts.stream("predict"), self.encoder, batch_size, skip=skip, rank=rank, world_size=size
         )
 
+    def _learn(self) -> Learned:
+        """What was learned; to evaluate, a checkpoint may bring it until it is needed."""
+        if self._learned is None:
+            if self._paths["train"] is None:
+                raise ValueError("nothing was learned from training texts yet: give train, or a checkpoint")
+            names = ("segmenter", "min_count", "word_vectors", "tokenizer")
+            settings = {name: self.hparams[name] for name in names}
+            self._learned = Learned.from_texts(self._parts.texts("train"), self.kb, self.matcher, **settings)
+        return self._learned
+
     @property
     def encoder(self) -> LinkingEncoder:
         """Makes batches.
 
         Raises:
-            ValueError: nothing was learned yet.
+            ValueError: nothing was learned, and there are no training texts.
         """
-        if self._learned is None:
-            raise ValueError("nothing was learned from training texts yet: give train, or a checkpoint")
         if self._encoder is None:
-            learned, hp = self._learned, self.hparams
+            learned, hp = self._learn(), self.hparams
             names = ("max_length", "max_description", "rows_per_batch")
             self._encoder = LinkingEncoder(
                 self.kb,
@@ -271,7 +269,7 @@ class EntityLinkingDataModule(LightningDataModule):
         return self._encoder
 
     def encode(self, texts: Sequence[LinkingText]) -> dict[str, Any]:
-        """Returns a batch of texts, without rows."""
+        """Returns a batch of texts without rows."""
         return self.encoder.encode(texts)
 
     def rows(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from datamodules.knowledge_base import KnowledgeBase
 from datamodules.linking_files import LinkingText, read_texts
 from datamodules.loading import random_generator
 from datamodules.problems import Problems
@@ -23,10 +24,11 @@ class LinkingParts:
 
     Args:
         paths: of the files of `PARTS`; None for a part that has none.
+        kb: the knowledge base.
+        source: the path of its file.
         val_fraction: part of the training texts that are the validation texts where these have no file.
         seed: says which.
         limit: longer texts are counted.
-        is_known: whether an id is in the knowledge base.
 
     Attributes:
         report: what was read, and what is wrong in it.
@@ -39,19 +41,21 @@ class LinkingParts:
     def __init__(
         self,
         paths: Mapping[str, str | None],
+        kb: KnowledgeBase,
+        source: str,
         *,
         val_fraction: float,
         seed: int,
         limit: int,
-        is_known: Callable[[str], bool],
     ) -> None:
         self.report = ""
+        self._kb = kb
         self._paths = paths
         self._val_fraction = val_fraction
         self._seed = seed
         self._limit = limit
-        self._is_known = is_known
         self._read: dict[str, list[LinkingText]] = {}
+        self._note(f"{source}: {len(kb):,} entities, {kb.num_names:,} names", kb.problems)
 
     def texts(self, part: str) -> list[LinkingText]:
         """Returns the texts of a part; none where there is neither a file nor something to hold out."""
@@ -70,9 +74,12 @@ class LinkingParts:
         for text in read_texts(path, problems, limit=self._limit, is_known=self._is_known):
             texts, mentions = texts + 1, mentions + len(text.mentions)
             yield text
-        self.note(f"{path}: {texts:,} texts, {mentions:,} mentions", problems)
+        self._note(f"{path}: {texts:,} texts, {mentions:,} mentions", problems)
 
-    def note(self, what: str, problems: Problems) -> None:
+    def _is_known(self, entity: str) -> bool:
+        return self._kb.row(entity) is not None
+
+    def _note(self, what: str, problems: Problems) -> None:
         """Adds to the report, and logs it."""
         lines = "\n    ".join([what, *problems.report()])
         self.report += lines + "\n"

@@ -227,6 +227,16 @@ def test_state_is_all_that_prediction_needs(make: Make) -> None:
     assert same(rows, others)
 
 
+def test_training_texts_are_read_when_no_state_came(make: Make) -> None:
+    state, data = make().state_dict(), make("predict")
+    assert data.characters == []
+    assert same(data.encode(TRAIN), make().encode(TRAIN))
+    data = make("predict")
+    data.load_state_dict(state)
+    data.encode(TRAIN)
+    assert "train.jsonl" not in data.report
+
+
 def test_state_comes_before_what_was_learned_here(make: Make, tmp_path: Path) -> None:
     fewer = make(train=write_texts(tmp_path / "fewer.jsonl", TRAIN[:1]), min_count=1)
     data = make()
@@ -323,7 +333,9 @@ def test_wrong_arguments(options: dict[str, Any], message: str) -> None:
 
 
 def test_nothing_to_train_on(make: Make) -> None:
-    data = make(train=None, validation=None)
+    with pytest.raises(ValueError, match="train is None, but has to be the path of a file with texts"):
+        make(train=None)
+    data = make("validate", train=None, validation=None)
     assert data.val_dataloader() == []
     for part in ("train", "test", "predict"):
         with pytest.raises(ValueError, match=f"{part} is None, but has to be the path of a file with texts"):
