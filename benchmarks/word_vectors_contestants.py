@@ -31,11 +31,10 @@ SETTINGS: dict[str, Any] = {
     "dim": DIM,
     "negatives": NEGATIVES,
     "shared_negatives": 32,
-    # gensim's vectors start uniform in ±0.5 / d, which has this standard deviation.
-    "initial_scale": 1 / DIM / 12**0.5,
-    "optimizer": "RowSGD",
-    "optimizer_args": {"max_row_norm": 20.0},
-    "learning_rate": 0.025,
+    # gensim's vectors start uniform in ±1 / d, which has this standard deviation.
+    "initial_scale": 1 / DIM / 3**0.5,
+    "optimizer": "RowAdagrad",
+    "learning_rate": 0.2,
     "lr_schedule": "linear",
 }
 

@@ -31,7 +31,7 @@ NOTES = f"""\
   file.
 - Ours: LibraryEmbedding on TextDataModule under a Trainer without logger and checkpoints, batches of {BATCH_SIZE:,}
   words, {SETTINGS["shared_negatives"]} noise words for each 32 centers that count as {NEGATIVES} a pair,
-  RowSGD(lr {SETTINGS["learning_rate"]}, {", ".join(f"{k} {v:g}" for k, v in SETTINGS["optimizer_args"].items())})
+  RowAdagrad(lr {SETTINGS["learning_rate"]})
   with the rate falling to 0. The settings were chosen on the English text; all runs have the
   same.
 - Training is from the first step's start to the last's end; end to end begins before the file is read and its words

@@ -23,23 +23,24 @@ from datamodules.vocabulary import WordNumbers, choose_vocabulary
 
 
 class TextDataModule(LightningDataModule):
-    """Batches of B consecutive words of a text: {"tokens", "sentences", "windows"}, each (B,) int64.
+    """Batches of B consecutive words of a text: {"tokens" (B,), "sentences" (B,), "by_distance" (W,)}.
 
-    `tokens` are ids, `sentences` numbers that change where the sentence does, `windows` how far each word sees to
-    both sides: position p is a context of position c if both have the same sentence and 0 < |p - c| <= windows[c].
+    `tokens` are ids, `sentences` numbers that change where the sentence does, both int64. Words of one sentence at a
+    distance of 1 to W are contexts of each other, and `by_distance`, float32, is what such a pair counts:
+    (W - distance + 1) / W. Where word2vec draws each word's window from 1 to W (Mikolov et al. 2013,
+    arXiv 1310.4546), that is the mean over the draws; nothing is drawn here, and a gradient is less noisy.
 
     A line is a sentence, and no window reaches into another. The text is read and segmented once, into a cache of
     memory-mapped files that later runs reuse until the text or the segmenter changes (the folder can be deleted at
     any time); neither text nor tokens are in memory as a whole, only the distinct words are. Words outside of the
-    vocabulary and a part of the frequent ones (`subsample`) are left out before windows are laid, and windows are
-    reduced to a width drawn from 1 to `window`, both anew in each epoch, as word2vec does
-    (Mikolov et al. 2013, arXiv 1310.4546). All draws are functions of (seed, epoch, position), so that a run can be
-    resumed anywhere, and W processes on batches of B see what one on batches of W * B sees, but that windows end
-    where a process's part of the batch does.
+    vocabulary and a part of the frequent ones (`subsample`, anew in each epoch) are left out before windows are laid,
+    as word2vec does. All draws are functions of (seed, epoch, position), so that a run can be resumed anywhere, and N
+    processes on batches of B see what one on batches of N * B sees, but that windows end where a process's part of
+    the batch does.
 
     An epoch has as many tokens as the draws keep on average, in batches of the same size; those that fill no batch
     are left out. A text too small for one batch makes one smaller batch. Validation uses every word of the held-out
-    sentences, with full windows.
+    sentences.
 
     Args:
         source: "docstrings" (about 1.3 million words of English, from the documentation inside of NumPy, SciPy,
@@ -62,12 +63,12 @@ class TextDataModule(LightningDataModule):
         max_vocabulary: the most frequent so many words are used; None for all.
         subsample: threshold t on a word's frequency f: an occurrence is kept with probability sqrt(t/f) + t/f; 0
             keeps all.
-        window: largest distance of a context.
+        window: W, the largest distance of a context.
         batch_size: tokens in a batch of one process.
         shuffle: whether sentences come in an order drawn for each epoch, mixed over about 17 million words; those of
             more than 16 windows are cut. If false, the text stays in order.
         val_fraction: part of the sentences that is held out for validation; which ones does not hang on `seed`.
-        seed: seed of order, subsampling and windows.
+        seed: seed of order and subsampling.
         cache_dir: folder for the cache; None for litspaces/text in $XDG_CACHE_HOME or ~/.cache.
 
     Attributes:
@@ -154,12 +155,12 @@ class TextDataModule(LightningDataModule):
         self.num_unknown = int(counts.sum()) - self.num_tokens
 
     def train_dataloader(self) -> TokenLoader:
-        """Returns the training sentences, thinned out, with reduced windows."""
+        """Returns the training sentences, thinned out."""
         overfit = getattr(self.trainer, "overfit_batches", 0) > 0
         return self._loader(held_out=False, fresh=not overfit)
 
     def val_dataloader(self) -> TokenLoader | list[TokenLoader]:
-        """Returns the held-out sentences in order, with full windows; an empty list where there are none."""
+        """Returns the held-out sentences in order; an empty list where there are none."""
         return self._loader(held_out=True, fresh=False) if self.val_fraction else []
 
     def test_dataloader(self) -> TokenLoader | list[TokenLoader]:
@@ -177,7 +178,6 @@ class TextDataModule(LightningDataModule):
             self._vocabulary,
             subsample=0 if held_out else self.subsample,
             window=self.window,
-            reduce_windows=not held_out,
             shuffle=self.shuffle and not held_out,
             seed=self.seed,
         )

@@ -1,4 +1,4 @@
-"""Batches of consecutive tokens: frequent words thinned out, windows drawn, both anew in each epoch."""
+"""Batches of consecutive tokens: frequent words thinned out anew in each epoch."""
 
 from __future__ import annotations
 
@@ -69,12 +69,14 @@ class CorpusPart:
 class TokenStream:
     """The tokens of an epoch in their order.
 
+    Attributes:
+        by_distance: what a context at a distance of 1, ..., W counts (W,) float32, W being the window.
+
     Args:
         part: sentences to read.
         vocabulary: the items. Other words are left out, and the words beside them become neighbors.
         subsample: threshold of `keep_probabilities`; 0 keeps all.
-        window: the largest window.
-        reduce_windows: whether each token's window is drawn from 1 .. `window`; otherwise all are `window`.
+        window: the largest distance of a context.
         shuffle: whether the text comes in pieces, whose order is drawn for each epoch.
         seed: of all draws.
     """
@@ -86,7 +88,6 @@ class TokenStream:
         *,
         subsample: float,
         window: int,
-        reduce_windows: bool,
         shuffle: bool,
         seed: int,
     ) -> None:
@@ -96,8 +97,7 @@ class TokenStream:
         keep = torch.cat([keep_probabilities(vocabulary.counts, subsample), torch.zeros(1)])
         self._keep = keep.float().numpy()[vocabulary.ids]
         self._size = float((keep.numpy()[vocabulary.ids] * part.counts()).sum())
-        self._window = window
-        self._reduce_windows = reduce_windows
+        self.by_distance = (torch.arange(window, 0, -1) / window).float()
         self._shuffle = shuffle
         self._seed = seed
 
@@ -107,7 +107,7 @@ class TokenStream:
         return round(self._size)
 
     def chunks(self, epoch: int) -> Iterator[Tensor]:
-        """Yields an epoch's tokens, their sentences and their windows: (3, K) int64, K of about 65,000.
+        """Yields an epoch's tokens and their sentences: (2, K) int64, K of about 65,000.
 
         After the last chunk the text begins again, with draws of its own.
         """
@@ -120,7 +120,7 @@ class TokenStream:
                 tokens = torch.from_numpy(self._ids[words[kept]]).long()
                 # A text of one sentence should not run on into itself.
                 numbers = torch.from_numpy(sentences[kept]) + last
-                yield torch.stack([tokens, numbers, self._windows(len(tokens), generator)])
+                yield torch.stack([tokens, numbers])
             last += self._part.corpus.num_tokens
 
     def _in_order(self) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:
@@ -134,7 +134,7 @@ class TokenStream:
         groups = torch.arange(corpus.num_chunks).split(MIXED_CHUNKS)
         for group in torch.randperm(len(groups), generator=random_generator(self._seed, epoch, lap, "groups")).tolist():
             sentences = np.concatenate([self._part.sentences(chunk) for chunk in groups[group].tolist()])
-            starts, lengths = _cut(*corpus.spans(sentences), PIECE_WINDOWS * self._window)
+            starts, lengths = _cut(*corpus.spans(sentences), PIECE_WINDOWS * len(self.by_distance))
             generator = random_generator(self._seed, epoch, lap, group, "pieces")
             order = torch.randperm(len(starts), generator=generator).numpy()
             ends = lengths[order].cumsum()
@@ -142,10 +142,6 @@ class TokenStream:
             chunks = np.searchsorted(ends, np.arange(size, lengths.sum(), size))
             for part in np.split(order, chunks):
                 yield corpus.read(starts[part], lengths[part]), np.repeat(starts[part], lengths[part])
-
-    def _windows(self, size: int, generator: torch.Generator) -> Tensor:
-        smallest = 1 if self._reduce_windows else self._window
-        return torch.randint(smallest, self._window + 1, (size,), generator=generator)
 
 
 def _cut(
@@ -159,7 +155,7 @@ def _cut(
 
 
 class TokenLoader(ResumableLoader):
-    """Batches {"tokens", "sentences", "windows"}, each (B,) int64: consecutive tokens of a stream.
+    """Batches {"tokens" (B,), "sentences" (B,), "by_distance" (W,)}: consecutive tokens of a stream.
 
     A global batch is W * B consecutive tokens, of which each of W processes takes a contiguous part; a window is cut
     where a part ends. An epoch has `stream.size` tokens: where the draw kept more, the last ones are left out; where
@@ -181,11 +177,11 @@ class TokenLoader(ResumableLoader):
 
     def _load(self, start: int) -> Iterator[Any]:
         chunks = self._stream.chunks(self.sampler.epoch if self._fresh else 0)
-        waiting, first = torch.zeros(3, 0, dtype=torch.long), 0
+        waiting, first = torch.zeros(2, 0, dtype=torch.long), 0
         for batch in range(start, self.sampler.num_batches):
             begin, end = self.sampler.bounds(batch)
             while first + waiting.shape[1] < end:
                 used = min(begin - first, waiting.shape[1])
                 waiting, first = torch.cat([waiting[:, used:], next(chunks)], 1), first + used
-            tokens, sentences, windows = waiting[:, begin - first : end - first]
-            yield {"tokens": tokens, "sentences": sentences, "windows": windows}
+            tokens, sentences = waiting[:, begin - first : end - first]
+            yield {"tokens": tokens, "sentences": sentences, "by_distance": self._stream.by_distance.clone()}

@@ -35,16 +35,19 @@ from lit_modules.parts.skip_gram import SkipGramCost, noise_blocks, skip_gram_co
 from lit_modules.parts.weighted_mean import WeightedMean
 from lit_modules.parts.window_pairs import window_pairs
 
+_TEXT = ("tokens", "sentences", "by_distance")
+
 
 class LibraryEmbedding(NamedVectors, BaseModule):
     """Vectors for items, such that what is often borrowed, read or near after i costs little from i.
 
     Skip-Gram on running text (cost "dot", two tables, normalizer "negative") goes a fast way of its own,
-    ``parts.skip_gram``: its gradients are sparse, so take RowSGD or another optimizer that its error names, and its
+    ``parts.skip_gram``: its gradients are sparse, so take RowAdagrad or another optimizer that its error names, and its
     loss is the sum over pairs, so that a learning rate is that of a pair, as in Word2Vec.
 
     Batches are dicts of tensors, either pairs, "center" (B,), "context" (B,), "weight" (B,) and perhaps "entropy", the
-    mean of -log p(j|i); or running text, "tokens" (B,), "sentences" (B,), "windows" (B,), see ``parts.window_pairs``.
+    mean of -log p(j|i); or running text, "tokens" (B,), "sentences" (B,), "by_distance" (W,), see
+    ``parts.window_pairs``.
 
     The tables are made when it is known what the items are: by ``items``, by the datamodule's attributes ``items`` and
     ``counts``, or by a checkpoint, which holds both.
@@ -180,12 +183,12 @@ class LibraryEmbedding(NamedVectors, BaseModule):
         return cost.total * world_size
 
     def _skip_gram_cost(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> SkipGramCost:
-        hp, (tokens, sentences, windows) = self.hparams, (batch[name] for name in ("tokens", "sentences", "windows"))
+        hp, (tokens, sentences, by_distance) = self.hparams, (batch[name] for name in _TEXT)
         blocks, each = noise_blocks(len(tokens)), hp["shared_negatives"] or 32
         drawn = self.noise.draw(blocks * each, generator).view(blocks, each).to(self.device)
         assert self.contexts is not None
         tables = self.centers.weight, self.contexts.weight
-        return skip_gram_cost(*tables, tokens, sentences, windows, drawn, hp["negatives"])
+        return skip_gram_cost(*tables, tokens, sentences, by_distance, drawn, hp["negatives"])
 
     @property
     def _is_skip_gram(self) -> bool:
@@ -195,15 +198,15 @@ class LibraryEmbedding(NamedVectors, BaseModule):
     def _pairs(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Centers, contexts and weights, each (B,)."""
         if "tokens" in batch:
-            center, context = window_pairs(batch["tokens"], batch["sentences"], batch["windows"])
+            center, context, weight = window_pairs(*(batch[name] for name in _TEXT))
             if self.hparams["tied"]:
                 other = center != context
-                center, context = center[other], context[other]
-            return center, context, torch.ones(len(center), device=center.device)
+                center, context, weight = center[other], context[other], weight[other]
+            return center, context, weight
         if not isinstance(batch, Mapping) or not {"center", "context", "weight"} <= batch.keys():
             found = ", ".join(map(str, batch)) if isinstance(batch, Mapping) else type(batch).__name__
             raise ValueError(
-                f"a batch needs center, context and weight, or tokens, sentences and windows; this one is: {found}"
+                f"a batch needs center, context and weight, or tokens, sentences and by_distance; this one is: {found}"
             )
         return batch["center"], batch["context"], batch["weight"].float()
 

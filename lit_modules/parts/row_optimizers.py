@@ -12,39 +12,40 @@ from torch.optim.optimizer import ParamsT
 from lit_modules.parts.flows import Closure, evaluated
 
 
-class RowSGD(Optimizer):
-    """Gradient descent in which no row moves farther than lr * max_row_norm in a step; without a state.
+class RowAdagrad(Optimizer):
+    """AdaGrad with one learning rate a row: one number of state for each row, and none for its columns.
 
-    With g the gradient of a row, summed over a batch:
+    With g the gradient of a row of d numbers, summed over a batch:
 
-        row <- row - lr g min(1, max_row_norm / |g|)
+        h <- h + |g|^2 / d,        row <- row - lr g / sqrt(h + eps)
 
-    A row that a batch holds once moves as word2vec moves it. One that it holds a hundred times gets a hundred gradients
-    that do not know of each other, all taken at the same point: the bound is what keeps their sum from overshooting.
-    Clipping the norm of the whole gradient would slow down the rare rows because of the frequent ones.
+    A batch of words holds a frequent one a hundred times, and its gradients, all taken at the same point, would
+    overshoot if they were summed at the rate that a rare word needs: h grows with them, and a row that was touched
+    often moves by ever less. Two passes over 5.9 million English words do as much for word vectors as five with SGD.
+
+    Source: Duchi et al. 2011 (JMLR 12, 2121), with the mean of the squares over a row in place of the squares.
 
     Args:
         params: parameters or parameter groups; their gradients must be sparse, as ``nn.Embedding(sparse=True)`` and
             ``parts.skip_gram`` give them.
-        lr: learning rate; word2vec's by default.
-        max_row_norm: bound of a row's gradient; inf for none. Without one, word vectors of batches of 4,096 tokens
-            diverge at word2vec's learning rate.
+        lr: learning rate.
+        eps: against a first gradient that is nearly 0.
 
     Raises:
         ValueError: a setting out of its range; in a step, a gradient that is dense.
     """
 
-    def __init__(self, params: ParamsT, lr: float = 0.025, max_row_norm: float = 20.0) -> None:
-        super().__init__(params, {"lr": lr, "max_row_norm": max_row_norm})
+    def __init__(self, params: ParamsT, lr: float = 0.2, eps: float = 0.01) -> None:
+        super().__init__(params, {"lr": lr, "eps": eps})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group, with its settings checked."""
         super().add_param_group(param_group)
         added = self.param_groups[-1]
         if not (math.isfinite(added["lr"]) and added["lr"] >= 0):
-            raise ValueError(f"RowSGD: lr={added['lr']} must be a number from 0 on")
-        if not added["max_row_norm"] > 0:
-            raise ValueError(f"RowSGD: max_row_norm={added['max_row_norm']} must be positive")
+            raise ValueError(f"RowAdagrad: lr={added['lr']} must be a number from 0 on")
+        if not (math.isfinite(added["eps"]) and added["eps"] > 0):
+            raise ValueError(f"RowAdagrad: eps={added['eps']} must be a positive number")
 
     @torch.no_grad()
     def step(self, closure: Closure | None = None) -> Any:
@@ -53,11 +54,18 @@ class RowSGD(Optimizer):
         for group in self.param_groups:
             for table in group["params"]:
                 if table.grad is not None:
-                    rows, gradients = touched_rows(table, type(self).__name__)
-                    norms = vector_norm(gradients, dim=list(range(1, gradients.dim())), keepdim=True)
-                    moves = gradients * (group["max_row_norm"] / norms).clamp_max(1)
-                    table.index_add_(0, rows, moves, alpha=-group["lr"])
+                    self._move(table, group["lr"], group["eps"])
         return loss
+
+    def _move(self, table: Tensor, lr: float, eps: float) -> None:
+        rows, gradients = touched_rows(table, type(self).__name__)
+        state = self.state[table]
+        if not state:
+            state["mean_squares"] = table.new_zeros(len(table))
+        flat = gradients.view(len(rows), -1)
+        state["mean_squares"].index_add_(0, rows, vector_norm(flat, dim=1).square_().div_(flat.shape[1]))
+        scales = state["mean_squares"].index_select(0, rows).add_(eps).rsqrt_()
+        table.index_add_(0, rows, (flat * scales.unsqueeze(1)).view_as(gradients), alpha=-lr)
 
 
 def touched_rows(table: Tensor, optimizer: str) -> tuple[Tensor, Tensor]:

@@ -1,14 +1,15 @@
 """Skip-gram with negative sampling on running text, by matrix products and with gradients for the rows it touches.
 
 With v the input vectors (of centers) and u the output vectors (of contexts), s the logistic function, k negatives a
-pair and m words n drawn as noise for a block of centers, the cost of a piece of text is
+pair, m words n drawn as noise for a block of centers and w a weight for each distance, the cost of a piece of text is
 
-    L = sum over pairs (c, p) of [ -log s(<v_c, u_p>) - k/m sum_n log s(-<v_c, u_n>) ]
+    L = sum over pairs (c, p) of w_|c-p| [ -log s(<v_c, u_p>) - k/m sum_n log s(-<v_c, u_n>) ]
 
 (Mikolov et al. 2013, arXiv 1310.4546, equation 4; article 2 has the softmax in its place.) There k words are drawn for
 each pair. Here the pairs of BLOCK successive centers share m: the mean over the draws is the same, and the scores of a
 block, with all tokens that its windows can reach and with its noise, are one product of two matrices, in which the
-windows are a mask. A token's vector is read once a block and not once a pair, and that is where the speed comes from.
+windows are a mask of weights. A token's vector is read once a block and not once a pair, and that is where the speed
+comes from.
 
 A sum and not a mean: so a learning rate means what it means in word2vec, whatever the size of the batch.
 """
@@ -28,7 +29,7 @@ class SkipGramCost(NamedTuple):
 
     Attributes:
         total: L, to be minimized.
-        pairs: pairs of a center and a context; has no gradient.
+        pairs: pairs of a center and a context, each as often as its weight says; has no gradient.
     """
 
     total: Tensor
@@ -40,13 +41,13 @@ def skip_gram_cost(
     output_weight: Tensor,
     tokens: Tensor,
     sentences: Tensor,
-    windows: Tensor,
+    by_distance: Tensor,
     noise: Tensor,
     negatives: float = 5,
 ) -> SkipGramCost:
     """L of a piece of running text, whose gradients with respect to both tables are sparse and coalesced.
 
-    The word at position p is a context of the one at c if they are of the same sentence and 0 < |p - c| <= windows[c].
+    Words of one sentence at a distance of 1 to W are contexts of each other.
     Noise that happens to be a context is not left out: without that the optimum is shifted PMI exactly.
 
     Args:
@@ -54,21 +55,22 @@ def skip_gram_cost(
         output_weight: vectors of contexts (N, d).
         tokens: words' numbers (B,) int64.
         sentences: (B,) int64, a number that changes where the sentence does.
-        windows: (B,) int64, how far each center looks.
+        by_distance: w, what a pair at a distance of 1, ..., W counts (W,).
         noise: words' numbers, m for each block of centers: (noise_blocks(B), m) int64.
         negatives: k, how many negatives the noise of a pair counts as.
 
     Raises:
-        ValueError: noise of another shape, or no tokens.
+        ValueError: noise of another shape, or no tokens or distances.
     """
-    if not len(tokens):
-        raise ValueError("tokens is empty: a batch needs at least one")
+    for name, values in (("tokens", tokens), ("by_distance", by_distance)):
+        if not len(values):
+            raise ValueError(f"{name} is empty: it needs at least one entry")
     if noise.dim() != 2 or len(noise) != noise_blocks(len(tokens)) or not noise.shape[1]:
         raise ValueError(
             f"noise has the shape {tuple(noise.shape)}, but {len(tokens)} tokens need"
             f" ({noise_blocks(len(tokens))}, m): m words for each block of {BLOCK} tokens"
         )
-    blocks = _cut(tokens, sentences, windows, noise, negatives, input_weight.dtype)
+    blocks = _cut(tokens, sentences, by_distance.to(input_weight.dtype), noise, negatives)
     # A custom function's own view of this counts tables that merely could have a gradient.
     differentiate = torch.is_grad_enabled()
     with torch.autocast(input_weight.device.type, enabled=False):
@@ -90,9 +92,9 @@ class _Blocks(NamedTuple):
     Attributes:
         centers: words' numbers (blocks, BLOCK).
         others: the tokens in reach of the block's windows, then its noise (blocks, reach + m).
-        weights: of each center's terms (blocks, BLOCK, reach + m): 1 or 0 for contexts, k/m of its pairs for noise.
+        weights: of each center's terms (blocks, BLOCK, reach + m): w or 0 for contexts, k/m of their sum for noise.
         pairs: scalar.
-        reach: BLOCK and the largest window to both sides.
+        reach: BLOCK and the window to both sides.
     """
 
     centers: Tensor
@@ -102,27 +104,26 @@ class _Blocks(NamedTuple):
     reach: int
 
 
-def _cut(
-    tokens: Tensor, sentences: Tensor, windows: Tensor, noise: Tensor, negatives: float, dtype: torch.dtype
-) -> _Blocks:
-    largest, count = int(windows.max()), len(noise)
+def _cut(tokens: Tensor, sentences: Tensor, by_distance: Tensor, noise: Tensor, negatives: float) -> _Blocks:
+    window, count = len(by_distance), len(noise)
     # A number may come back in a later sentence: count the changes.
     sentence = torch.cat([sentences[:1] * 0, (sentences[1:] != sentences[:-1]).cumsum(0)])
-    positions = torch.arange(-largest, count * BLOCK + largest, device=tokens.device)
+    positions = torch.arange(-window, count * BLOCK + window, device=tokens.device)
     # Beyond both ends stand the first and the last token again, in no sentence: so they are in no pair.
     inside = positions.clamp(0, len(tokens) - 1)
-    tokens, windows = tokens.index_select(0, inside), windows.index_select(0, inside)
-    sentence = sentence.index_select(0, inside).masked_fill_(positions != inside, -1)
-    reach = BLOCK + 2 * largest
-    centers = slice(largest, largest + count * BLOCK)
-    own, width = (values[centers].view(count, BLOCK, 1) for values in (sentence, windows))
-    same = (own == _overlapping(sentence, count, reach).unsqueeze(1)) & (own >= 0)
-    weights = (same & (_distances(largest, tokens.device) <= width)).to(dtype)
+    tokens, sentence = tokens.index_select(0, inside), sentence.index_select(0, inside)
+    # Different ones for centers and contexts: the same token again is no context of itself.
+    own = sentence.masked_fill(positions != inside, -1)[window : window + count * BLOCK].view(count, BLOCK, 1)
+    sentence.masked_fill_(positions != inside, -2)
+    reach = BLOCK + 2 * window
+    same = own == _overlapping(sentence, count, reach).unsqueeze(1)
+    weights = torch.where(same, _band(by_distance), 0.0)
     of_center = weights.sum(2, keepdim=True)
     share = (negatives / noise.shape[1]) * of_center
     weights = torch.cat([weights, share.expand(-1, -1, noise.shape[1])], 2)
     others = torch.cat([_overlapping(tokens, count, reach), noise], 1)
-    return _Blocks(tokens[centers].view(count, BLOCK), others, weights, of_center.sum(), reach)
+    centers = tokens[window : window + count * BLOCK].view(count, BLOCK)
+    return _Blocks(centers, others, weights, of_center.sum(), reach)
 
 
 def _overlapping(values: Tensor, count: int, reach: int) -> Tensor:
@@ -130,11 +131,13 @@ def _overlapping(values: Tensor, count: int, reach: int) -> Tensor:
     return values.as_strided((count, reach), (BLOCK, 1))
 
 
-def _distances(largest: int, device: torch.device) -> Tensor:
-    """How far apart a block's centers and the tokens in reach are (BLOCK, reach); nobody is a context of itself."""
+def _band(by_distance: Tensor) -> Tensor:
+    """What the tokens in reach count for a block's centers (BLOCK, reach); nobody is a context of itself."""
+    window, device = len(by_distance), by_distance.device
     centers = torch.arange(BLOCK, device=device).unsqueeze(1)
-    distances = (torch.arange(-largest, BLOCK + largest, device=device) - centers).abs()
-    return distances.masked_fill(distances == 0, largest + 1)
+    distances = (torch.arange(-window, BLOCK + window, device=device) - centers).abs()
+    none = by_distance.new_zeros(1)
+    return torch.cat([none, by_distance, none])[distances.clamp_max(window + 1)]
 
 
 # ---- Cost and gradients ----

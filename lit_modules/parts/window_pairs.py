@@ -4,24 +4,23 @@ import torch
 from torch import Tensor
 
 
-def window_pairs(tokens: Tensor, sentences: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
-    """Centers (B,) and contexts (B,) of running text.
+def window_pairs(tokens: Tensor, sentences: Tensor, by_distance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Centers (P,), contexts (P,) and weights (P,) of running text.
 
-    The word at position p is a context of the one at c if they are of the same sentence and 0 < |p - c| <= windows[c].
+    Words of one sentence at a distance of 1 to W are contexts of each other.
 
     Args:
-        tokens: words' numbers (T,), after frequent ones were left out.
-        sentences: (T,), a number that changes where the sentence does.
-        windows: (T,), how far each center looks, usually drawn from 1 to the largest window.
+        tokens: words' numbers (B,), after frequent ones were left out.
+        sentences: (B,), a number that changes where the sentence does.
+        by_distance: what a context at a distance of 1, ..., W counts (W,).
     """
     # A number may come back in a later sentence: count the changes.
     sentence = torch.cat([sentences[:1] * 0, (sentences[1:] != sentences[:-1]).cumsum(0)])
-    largest = min(int(windows.max()), len(tokens) - 1) if len(tokens) else 0
-    centers, contexts = [tokens[:0]], [tokens[:0]]
-    for offset in range(1, largest + 1):
-        left, right = tokens[:-offset], tokens[offset:]
+    centers, contexts, weights = [tokens[:0]], [tokens[:0]], [by_distance[:0]]
+    for offset in range(1, min(len(by_distance), len(tokens) - 1) + 1):
         together = sentence[:-offset] == sentence[offset:]
-        forward, backward = together & (windows[:-offset] >= offset), together & (windows[offset:] >= offset)
-        centers += [left[forward], right[backward]]
-        contexts += [right[forward], left[backward]]
-    return torch.cat(centers), torch.cat(contexts)
+        left, right = tokens[:-offset][together], tokens[offset:][together]
+        centers += [left, right]
+        contexts += [right, left]
+        weights.append(by_distance[offset - 1].expand(2 * len(left)))
+    return torch.cat(centers), torch.cat(contexts), torch.cat(weights)

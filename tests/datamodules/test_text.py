@@ -205,7 +205,7 @@ def test_validation() -> None:
     held_out = torch.cat([batch["sentences"] for batch in batches]).unique()
     assert 50 < len(held_out) < 150
     assert sum(len(batch["tokens"]) for batch in batches) == 7 * len(held_out)
-    assert {window for batch in batches for window in batch["windows"].tolist()} == {4}
+    assert all(batch["by_distance"].tolist() == [1, 0.75, 0.5, 0.25] for batch in batches)
     assert module.num_tokens == 6300 - 7 * len(held_out)
     other = prepared(sentences=sentences(900), val_fraction=0.1, seed=1)
     assert torch.equal(torch.cat([batch["sentences"] for batch in other.val_dataloader()]).unique(), held_out)
@@ -234,7 +234,7 @@ class Watcher(LightningModule):
         return self.layer(torch.ones(1, 1)).sum()
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        assert batch["windows"].unique().tolist() == [5]
+        assert len(batch["by_distance"]) == 5
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), 0.1)
@@ -285,7 +285,6 @@ def test_overfitting_repeats_a_batch(tmp_path: Path) -> None:
     watcher, _ = fitted(tmp_path, overfit_batches=1)
     assert len(watcher.seen) == 2
     assert torch.equal(watcher.seen[0]["tokens"], watcher.seen[1]["tokens"])
-    assert torch.equal(watcher.seen[0]["windows"], watcher.seen[1]["windows"])
 
 
 class Writer(Watcher):

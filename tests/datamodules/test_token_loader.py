@@ -1,6 +1,5 @@
 """Streams and batches of tokens: order, draws, parts, resume, several processes."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ def stream_of(corpus: Corpus, **options: Any) -> TokenStream:
     """All sentences in order with all tokens, unless the options say otherwise."""
     part = CorpusPart(corpus, options.pop("val_fraction", 0.0), held_out=options.pop("held_out", False))
     vocabulary = options.pop("vocabulary", None) or vocabulary_of(corpus)
-    defaults = {"subsample": 0.0, "window": 5, "reduce_windows": True, "shuffle": False, "seed": 0}
+    defaults = {"subsample": 0.0, "window": 5, "shuffle": False, "seed": 0}
     return TokenStream(part, vocabulary, **defaults | options)
 
 
@@ -68,9 +67,10 @@ def joined(batches: list[dict[str, Tensor]], name: str = "tokens") -> Tensor:
 def test_every_token_in_order(corpus: Corpus) -> None:
     vocabulary = vocabulary_of(corpus)
     batches = list(loader_of(stream_of(corpus), drop_last=False))
-    assert all(batch.keys() == {"tokens", "sentences", "windows"} for batch in batches)
-    assert all(tensor.dtype == torch.int64 for batch in batches for tensor in batch.values())
-    assert {len(tensor) for batch in batches[:-1] for tensor in batch.values()} == {64}
+    assert all(batch.keys() == {"tokens", "sentences", "by_distance"} for batch in batches)
+    for batch in batches[:-1]:
+        assert batch["tokens"].dtype == batch["sentences"].dtype == torch.int64
+        assert len(batch["tokens"]) == len(batch["sentences"]) == 64
     words = [vocabulary.items[token] for token in joined(batches).tolist()]
     assert words == [corpus.words[token] for token in corpus.tokens.tolist()]
     lengths = np.diff(corpus.starts)
@@ -83,7 +83,8 @@ def test_batches_are_equally_large_and_independent(corpus: Corpus) -> None:
     assert len(batches) == len(loader) == len(corpus.tokens) // 64
     assert {len(batch["tokens"]) for batch in batches} == {64}
     for batch in loader:
-        batch["tokens"].zero_()
+        for tensor in batch.values():
+            tensor.zero_()
     assert equal(list(loader), batches)
 
 
@@ -140,14 +141,10 @@ def test_subsampling_keeps_what_the_formula_says(skewed: Corpus) -> None:
         assert abs(counted - before * probability) <= 5 * spread
 
 
-def test_windows_are_evenly_distributed(skewed: Corpus) -> None:
-    windows = joined(list(loader_of(stream_of(skewed), batch_size=1000)), "windows")
-    counts = Counter(windows.tolist())
-    assert sorted(counts) == [1, 2, 3, 4, 5]
-    # Five standard deviations of a binomial.
-    assert all(abs(number - 20_000) < 5 * (20_000 * 0.8) ** 0.5 for number in counts.values())
-    full = joined(list(loader_of(stream_of(skewed, reduce_windows=False), batch_size=1000)), "windows")
-    assert full.unique().tolist() == [5]
+def test_weights_are_the_mean_of_drawn_windows(skewed: Corpus) -> None:
+    drawn = torch.arange(1, 5)
+    expected = [(drawn >= distance).float().mean().item() for distance in range(1, 5)]
+    assert next(iter(loader_of(stream_of(skewed, window=4))))["by_distance"].tolist() == expected
 
 
 def test_draws_are_anew_in_each_epoch_and_for_each_seed(corpus: Corpus) -> None:
@@ -160,7 +157,6 @@ def test_draws_are_anew_in_each_epoch_and_for_each_seed(corpus: Corpus) -> None:
     assert equal(first, epoch(0))
     assert not torch.equal(joined(first), joined(epoch(1)))
     assert not torch.equal(joined(first), joined(epoch(0, seed=1)))
-    assert not torch.equal(joined(epoch(0, subsample=0), "windows"), joined(epoch(1, subsample=0), "windows"))
     assert equal(epoch(0, fresh=False), epoch(1, fresh=False))
 
 
@@ -187,7 +183,7 @@ def test_shuffled_pieces(corpus: Corpus) -> None:
 
 def test_long_sentences_are_cut(tmp_path: Path) -> None:
     write_corpus(tmp_path, [[f"w{n}" for n in range(20)], ["w0"] * 4], WordNumbers())
-    stream = stream_of(Corpus(tmp_path), shuffle=True, window=1, reduce_windows=False)
+    stream = stream_of(Corpus(tmp_path), shuffle=True, window=1)
     # Pieces of 16 windows.
     assert set(joined(list(loader_of(stream, 4, drop_last=False)), "sentences").tolist()) == {0, 16, 20}
     starts, lengths = _cut(np.array([0, 20]), np.array([13, 4]), 5)
@@ -225,7 +221,9 @@ def test_two_processes_see_what_one_sees(corpus: Corpus, drop_last: bool) -> Non
     one = list(loader_of(stream, 64, drop_last=drop_last))
     two = [list(loader_of(stream, 32, drop_last=drop_last, rank=rank, world_size=2)) for rank in (0, 1)]
     assert len(two[0]) == len(two[1]) == len(one)
-    parts = [{name: torch.cat([a[name], b[name]]) for name in a} for a, b in zip(*two, strict=True)]
+    parts = [
+        a | {name: torch.cat([a[name], b[name]]) for name in ("tokens", "sentences")} for a, b in zip(*two, strict=True)
+    ]
     assert equal(parts, one)
 
 

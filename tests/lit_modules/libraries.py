@@ -101,7 +101,7 @@ class Text(LightningDataModule):
         self.items = [f"word {number}" for number in range(20)]
         self.counts = torch.ones(20, dtype=torch.float64)
         walk = torch.randint(0, 3, (400,), generator=torch.Generator().manual_seed(0)).cumsum(0) % 20
-        self.batch = {"tokens": walk, "sentences": torch.arange(400) // 25, "windows": torch.arange(400) % 3 + 1}
+        self.batch = {"tokens": walk, "sentences": torch.arange(400) // 25, "by_distance": torch.tensor([1.0, 0.5])}
 
     def train_dataloader(self) -> InOrder:
         return InOrder([self.batch] * 5)

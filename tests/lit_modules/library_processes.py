@@ -38,9 +38,9 @@ class Halves(LightningDataModule):
         self.items = [f"word {number}" for number in range(20)]
         self.counts = torch.ones(20)
         tokens = torch.randint(20, (6, 64), generator=torch.Generator().manual_seed(0))
-        sentences, windows = torch.arange(64) // 16, torch.arange(64) % 3 + 1
+        sentences, by_distance = torch.arange(64) // 16, torch.tensor([1.0, 0.6, 0.2])
         self.batches: list[dict[str, Tensor]] = [
-            {"tokens": part, "sentences": sentences, "windows": windows} for part in tokens
+            {"tokens": part, "sentences": sentences, "by_distance": by_distance} for part in tokens
         ]
         self.batches = [
             {name: values.chunk(world_size)[rank] for name, values in batch.items()} for batch in self.batches

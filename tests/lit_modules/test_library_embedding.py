@@ -279,25 +279,26 @@ def test_running_text(trainer: Make, kind: dict[str, Any]) -> None:
         assert logged["val/cost"] < before["val/cost"] - 0.02
 
 
-def test_text_is_pairs_of_equal_weight(trainer: Make) -> None:
+def test_text_is_pairs_with_weights_by_distance(trainer: Make) -> None:
     for tied in (True, False):
         module, text = LibraryEmbedding(learning_rate=0.0, tied=tied, initial_scale=1.0), Text()
         made = trainer(max_epochs=1)
         made.fit(module, text)
-        center, context = window_pairs(*(text.batch[name] for name in ("tokens", "sentences", "windows")))
+        center, context, weight = window_pairs(*(text.batch[name] for name in ("tokens", "sentences", "by_distance")))
         if tied:
             # One table leaves out j = i: so do the pairs.
             assert bool((center == context).any())
-            center, context = center[center != context], context[center != context]
+            center, context, weight = (values[center != context] for values in (center, context, weight))
         v, u = module.item_vectors()[1], module.context_vectors()[1]
-        expected = full_softmax("gaussian", v, u, center, context, tied=tied).mean().item()
+        costs = full_softmax("gaussian", v, u, center, context, tied=tied)
+        expected = (weight @ costs / weight.sum()).item()
         assert made.callback_metrics["train/cost"].item() == pytest.approx(expected, rel=1e-5)
         assert made.callback_metrics["val/cost"].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_text_without_a_pair(trainer: Make) -> None:
     text = Text()
-    text.batch = {name: values[:1] for name, values in text.batch.items()}
+    text.batch |= {name: text.batch[name][:1] for name in ("tokens", "sentences")}
     for normalizer in ("full", "sampled", "negative"):
         module = LibraryEmbedding(normalizer=normalizer)
         made = trainer(max_epochs=1, limit_val_batches=0)
@@ -323,13 +324,14 @@ def test_skip_gram_goes_the_fast_way(trainer: Make) -> None:
     assert module.centers.weight.grad.is_sparse
     v, u = module.item_vectors()[1], module.context_vectors()[1]
     drawn = module.noise.draw(13 * 4, keyed_generator(0, "train noise")).view(13, 4)
-    tokens, sentences, windows = (text.batch[name] for name in ("tokens", "sentences", "windows"))
-    total, pairs = 0.0, 0
+    tokens, sentences, by_distance = (text.batch[name] for name in ("tokens", "sentences", "by_distance"))
+    total, pairs = 0.0, 0.0
     for c in range(400):
-        near = [p for p in range(400) if 0 < abs(p - c) <= windows[c] and sentences[p] == sentences[c]]
+        near = [p for p in range(400) if 0 < abs(p - c) <= 2 and sentences[p] == sentences[c]]
+        weights = torch.tensor([by_distance[abs(p - c) - 1] for p in near])
         center = tokens[c].expand(len(near))
         costs = negative_sampling("dot", v, u, center, tokens[near], drawn[c // 32], negatives=5, tied=False)
-        total, pairs = total + costs.sum().item(), pairs + len(near)
+        total, pairs = total + (weights @ costs).item(), pairs + weights.sum().item()
     assert made.callback_metrics["train/cost"].item() == pytest.approx(total / pairs, rel=1e-5)
 
 
