@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import importlib.metadata
 import json
 import mmap
@@ -11,7 +10,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +24,7 @@ from datamodules.knowledge_writer import BATCH, id_hash, write_knowledge
 from datamodules.name_matcher import NameIndex, NameMatcher
 from datamodules.problems import Problems
 from datamodules.segmenters import find_segmenter, segmenter_key
-from datamodules.text_files import file_key
+from datamodules.text_files import file_key, open_bytes
 
 # Part of the cache's key: other formats and rules get other numbers.
 _VERSION = 1
@@ -164,7 +163,7 @@ class _Rows:
     """The rows of an Arrow file, memory-mapped.
 
     Pages of a mapped file that were read count as memory of the process, until they are handed back: after so many
-    values that this stays at about a quarter of a gibibyte. They are read again from the system's cache.
+    values that this stays at about 200 MiB. They are read again from the system's cache.
     """
 
     _MOST_VALUES = 2048
@@ -199,7 +198,5 @@ def _shown(entities: Iterable[EntityRecord], path: Path) -> Iterable[EntityRecor
 
 
 def _count_lines(path: Path) -> int:
-    with path.open("rb") as start:
-        zipped = start.read(2) == b"\x1f\x8b"
-    with cast(Any, gzip.open(path) if zipped else path.open("rb")) as file:
+    with open_bytes(path) as file:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(2**20), b""))

@@ -17,6 +17,8 @@ from datamodules.problems import Problems
 
 # Objects of up to so many characters may be names of something (the article's number).
 SHORT_OBJECT = 10
+# The library that finds names goes one call deeper for each character, and ends the process at a million.
+LONGEST_NAME = 1000
 _Count = Callable[..., None]
 
 
@@ -65,9 +67,12 @@ def _entity(record: dict[str, Any], count: _Count) -> EntityRecord:
     if not subject or not subject.strip():
         raise LineError("lines without a subject, left out", _shown(record, "subject"))
     written = [subject, *_texts(record, "alias", count)]
-    names = [name for name in dict.fromkeys(map(normalize_name, written)) if name]
+    distinct = dict.fromkeys(map(normalize_name, written))
+    names = [name for name in distinct if 0 < len(name) <= LONGEST_NAME]
+    if any(len(name) > LONGEST_NAME for name in distinct):
+        count(f"entities with a name of over {LONGEST_NAME} characters, which is left out", repr(number))
     if not names:
-        count("entities whose names are nothing but 《》 and white space, never linked", repr(subject))
+        count("entities without a name that is more than 《》 and white space, never linked", repr(subject)[:40])
     attributes = [(normalize(predicate), normalize(value)) for predicate, value in _attributes(record, count)]
     lines = [f"{predicate}:{value}" for predicate, value in attributes]
     short = dict.fromkeys(value for _, value in attributes if 0 < len(value) <= SHORT_OBJECT)

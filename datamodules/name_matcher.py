@@ -74,7 +74,7 @@ class NameWriter:
 
 
 class NameMatcher:
-    """Finds names in texts. All positions are those of characters of the text as given.
+    """Finds names in texts, as (start, end, name): positions of the text as given, in characters, and a number.
 
     Args:
         index: the names.

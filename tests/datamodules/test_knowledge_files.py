@@ -72,13 +72,22 @@ def test_entities_that_are_left_out(tmp_path: Path, change: dict[str, Any], kind
         ({"data": ["x"]}, 'lines with something in data that has no "predicate" and "object", left out'),
         ({"data": "x"}, 'lines with something in data that has no "predicate" and "object", left out'),
         ({"data": [{"predicate": "p"}]}, 'lines with something in data that has no "predicate" and "object", left out'),
-        ({"subject": "《》", "alias": []}, "entities whose names are nothing but 《》 and white space, never linked"),
+        (
+            {"subject": "《》", "alias": []},
+            "entities without a name that is more than 《》 and white space, never linked",
+        ),
     ],
 )
 def test_entities_that_stay_without_a_part(tmp_path: Path, change: dict[str, Any], kind: str) -> None:
     found, problems = read(tmp_path, {**entity(1, "a"), **change})
     assert [record.id for record in found] == ["1"]
     assert problems.counts == {kind: 1}
+
+
+def test_long_names(tmp_path: Path) -> None:
+    (found,), problems = read(tmp_path, entity(1, "a", "b" * 1000, "c" * 1001))
+    assert found.names == ["a", "b" * 1000]
+    assert problems.counts == {"entities with a name of over 1000 characters, which is left out": 1}
 
 
 def test_files_of_another_kind(tmp_path: Path) -> None:
