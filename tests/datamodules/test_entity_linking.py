@@ -159,10 +159,10 @@ def test_overfitting_repeats_one_epoch(make: Make) -> None:
 
 def test_word_vectors(make: Make, tmp_path: Path) -> None:
     path = tmp_path / "vectors.txt"
-    path.write_text("4 2\n苹果 1 2\n手机 3 4\n不在 5 6\n丰收 7 8\n")
+    path.write_text("6 2\n苹果 1 2\n手机 3 4\n不在 5 6\n丰收 7 8\n加州 1 1\n吃 2 2\n")
     data = make(word_vectors=str(path))
-    # 丰收 is in the validation texts alone.
-    assert torch.equal(data.word_vectors, torch.tensor([[0.0, 0], [1, 2], [3, 4]]))
+    # 加州 is in the knowledge base alone, 吃 in the training texts alone, 丰收 in the validation texts alone.
+    assert torch.equal(data.word_vectors, torch.tensor([[0.0, 0], [1, 2], [3, 4], [1, 1], [2, 2]]))
     batch = data.encode([text_of(1, "苹果手机丰收")])
     assert batch["words"].tolist() == [[1, 1, 2, 2, 0, 0]]
     assert "entity_words" in next(iter(data.train_dataloader()))["rows"]

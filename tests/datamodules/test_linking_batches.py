@@ -128,9 +128,10 @@ def test_rows(kb: KnowledgeBase) -> None:
 def test_descriptions_are_cut(kb: KnowledgeBase) -> None:
     """But the features see all of them."""
     characters = ["<padding>", "<unknown>", *sorted(set(kb.entity(1).description))]
-    encoder = encoder_of(kb, characters=characters, max_description=5)
+    encoder = encoder_of(kb, characters=characters, words=["", "类别"], max_description=5)
     rows = encoder.table([text_of(1, "脆")], [(0, 0, 1), (0, 0, 1)], np.array([1, 4]), 1)
     assert letters(rows["entity_characters"][0], characters) == kb.entity(1).description[:5]
+    assert rows["entity_words"].shape == (2, 5)
     assert rows["entity_mask"].sum(1).tolist() == [5, min(5, len(kb.entity(4).description))]
     assert rows["features"][:, 0, 0].tolist() == [1, 0]
 

@@ -202,6 +202,7 @@ def test_stream_keeps_the_order(kb: KnowledgeBase) -> None:
 @pytest.mark.parametrize("skip", [0, 2])
 def test_processes_take_turns_and_have_equally_many_batches(kb: KnowledgeBase, skip: int) -> None:
     parts = [stream(kb, 11, skip=skip, rank=rank, world_size=3) for rank in range(3)]
+    assert [len(part[0]) for part in parts] == [2, 2, 2]
     ids = [name for batches in zip(*parts, strict=True) for batch in batches for name in batch]
     assert ids == [str(number) for number in range(skip, 11)]
 
