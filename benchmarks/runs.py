@@ -83,17 +83,16 @@ def trainer_of(task: Task, callbacks: list[Callback], **options: Any) -> Trainer
 
 
 def bare_trainer(callbacks: list[Callback], **options: Any) -> Trainer:
-    """A Trainer on the CPU that writes and shows nothing."""
-    return Trainer(
-        accelerator="cpu",
-        num_sanity_val_steps=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=callbacks,
-        **options,
-    )
+    """A Trainer that writes and shows nothing; on the CPU, if the options don't say otherwise."""
+    quiet: dict[str, Any] = {
+        "accelerator": "cpu",
+        "num_sanity_val_steps": 0,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    return Trainer(callbacks=callbacks, **quiet | options)
 
 
 # ---- All runs of a table ----
