@@ -67,7 +67,7 @@ def words_per_second(text: Path, cache: Path, words: int, dim: int, accelerator:
         dim=dim,
         tied=False,
         normalizer="negative",
-        optimizer="RowAdagrad",
+        optimizer="lit_modules.parts.row_optimizers.RowAdagrad",
         learning_rate=0.2,
         initial_scale=1 / dim,
         lr_schedule="linear",
