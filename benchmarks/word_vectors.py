@@ -39,10 +39,11 @@ from benchmarks.reporting import Row, append_rows, machine, read_rows
 from benchmarks.rounds import in_rounds
 from benchmarks.runs import Advance, Results, Table, Task, be_quiet, measure
 from benchmarks.word_vectors_contestants import (
+    ADAGRAD,
     CONTESTANTS,
     GENSIM,
     LANGUAGES,
-    OURS,
+    SGD,
     Corpus,
     similarity,
     write_corpus,
@@ -50,7 +51,7 @@ from benchmarks.word_vectors_contestants import (
 from benchmarks.word_vectors_report import Measured, write_report
 
 PARTS = ("speed", "quality")
-EPOCHS = {GENSIM: (5, 20), OURS: (1, 2, 3, 5, 10, 20)}
+EPOCHS = {GENSIM: (5, 20), ADAGRAD: (1, 2, 5), SGD: (5, 20)}
 NO_GENSIM = (
     "gensim is not installed, which this benchmark compares with:"
     " pip install -c constraints.txt -r benchmarks/word_vectors_requirements.txt"
@@ -163,7 +164,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     args.lines, args.all_epochs = None, EPOCHS
     if args.quick:
         args.lines, args.epochs, args.rounds, args.seeds, args.out = 1000, 1, 1, [0], args.out / "quick"
-        args.all_epochs = {GENSIM: (1,), OURS: (1, 2)}
+        args.all_epochs = {GENSIM: (1,), ADAGRAD: (1, 2)}
     return args
 
 

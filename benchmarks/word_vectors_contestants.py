@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import tempfile
 import time
@@ -21,7 +22,8 @@ from datamodules.segmenters import find_segmenter
 from lit_modules import LibraryEmbedding
 
 DIM, WINDOW, NEGATIVES, MIN_COUNT, SUBSAMPLE = 100, 5, 5, 5, 1e-3
-OURS, GENSIM, GENSIM_FILE = "LibraryEmbedding", "gensim", "gensim, corpus_file"
+ADAGRAD, SGD = OURS = "LibraryEmbedding, RowAdagrad", "LibraryEmbedding, RowSGD"
+GENSIM, GENSIM_FILE = "gensim", "gensim, corpus_file"
 BATCH_SIZE = 4096
 # Chosen on the English text with seed 1; every number of epochs and both languages have the same.
 SETTINGS: dict[str, Any] = {
@@ -33,9 +35,12 @@ SETTINGS: dict[str, Any] = {
     "shared_negatives": 32,
     # gensim's vectors start uniform in ±1 / d, which has this standard deviation.
     "initial_scale": 1 / DIM / 3**0.5,
-    "optimizer": "RowAdagrad",
-    "learning_rate": 0.2,
     "lr_schedule": "linear",
+}
+# AdaGrad for few epochs, bounded SGD for many.
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    ADAGRAD: {"optimizer": "RowAdagrad", "learning_rate": 0.25},
+    SGD: {"optimizer": "RowSGD", "learning_rate": 0.025, "noise_power": 0.5},
 }
 
 
@@ -163,7 +168,7 @@ class _Clock(Callback):
         self._advance(1)
 
 
-def ours(corpus: Corpus, epochs: int, seed: int, advance: Advance) -> Trained:
+def ours(corpus: Corpus, epochs: int, seed: int, advance: Advance, *, name: str) -> Trained:
     """LibraryEmbedding on TextDataModule's batches under a bare Trainer; the cache of the text is made anew."""
     seed_everything(seed, verbose=False)
     clock = _Clock(advance)
@@ -181,7 +186,7 @@ def ours(corpus: Corpus, epochs: int, seed: int, advance: Advance) -> Trained:
             seed=seed,
             cache_dir=cache,
         )
-        model = LibraryEmbedding(**SETTINGS)
+        model = LibraryEmbedding(**SETTINGS, **OPTIMIZERS[name])
         trainer = bare_trainer([clock], max_epochs=epochs, limit_val_batches=0)
         trainer.fit(model, datamodule=data)
         end = time.perf_counter()
@@ -193,7 +198,10 @@ def gensim_from_file(corpus: Corpus, epochs: int, seed: int, advance: Advance) -
     return gensim(corpus, epochs, seed, advance, from_file=True)
 
 
-CONTESTANTS: dict[str, Contestant] = {OURS: ours, GENSIM: gensim, GENSIM_FILE: gensim_from_file}
+CONTESTANTS: dict[str, Contestant] = {name: functools.partial(ours, name=name) for name in OURS} | {
+    GENSIM: gensim,
+    GENSIM_FILE: gensim_from_file,
+}
 
 
 def similarity(trained: Trained, pairs: Path) -> dict[str, float]:

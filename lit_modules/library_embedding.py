@@ -42,8 +42,8 @@ class LibraryEmbedding(NamedVectors, BaseModule):
     """Vectors for items, such that what is often borrowed, read or near after i costs little from i.
 
     Skip-Gram on running text (cost "dot", two tables, normalizer "negative") goes a fast way of its own,
-    ``parts.skip_gram``: its gradients are sparse, so take RowAdagrad or another optimizer that its error names, and its
-    loss is the sum over pairs, so that a learning rate is that of a pair, as in Word2Vec.
+    ``parts.skip_gram``: its gradients are sparse, so take RowAdagrad, RowSGD or another optimizer that its error names,
+    and its loss is the sum over pairs, so that RowSGD's learning rate is that of a pair, as in Word2Vec.
 
     Batches are dicts of tensors, either pairs, "center" (B,), "context" (B,), "weight" (B,) and perhaps "entropy", the
     mean of -log p(j|i); or running text, "tokens" (B,), "sentences" (B,), "by_distance" (W,), see
@@ -61,6 +61,7 @@ class LibraryEmbedding(NamedVectors, BaseModule):
         negatives: k of negative sampling, how much noise counts against each pair.
         shared_negatives: items drawn and shared by many pairs, for "sampled" and "negative": by default 256 for all of
             a step, on Skip-Gram's fast way 32 for each 32 successive words.
+        noise_power: noise is drawn ~ count^noise_power.
         d_min: smallest distance of two items in the library, in the unit of the vectors.
         spacing_weight: of the penalty on items nearer than that, for the cost "library".
         spacing_warmup_steps: steps in which this weight rises linearly from 0: while it is small, items can pass each
@@ -77,7 +78,7 @@ class LibraryEmbedding(NamedVectors, BaseModule):
         lr_schedule: "constant", or "linear" or "cosine" falling to 0 at the run's end.
         warmup_steps: steps in which the learning rate rises linearly first.
         items: names of the items in the order of their numbers.
-        counts: how often each occurs, for noise ~ count^0.75; equally often by default.
+        counts: how often each occurs, for noise; equally often by default.
 
     Raises:
         ValueError: an unknown name or an impossible value, naming it and the nearest right one.
@@ -91,6 +92,7 @@ class LibraryEmbedding(NamedVectors, BaseModule):
         normalizer: str = "full",
         negatives: int = 5,
         shared_negatives: int | None = None,
+        noise_power: float = 0.75,
         d_min: float = 1.0,
         spacing_weight: float = 10.0,
         spacing_warmup_steps: int = 0,
@@ -126,7 +128,7 @@ class LibraryEmbedding(NamedVectors, BaseModule):
         for name in ("dim", "negatives", "shared_negatives"):
             if hp[name] is not None and hp[name] < 1:
                 raise ValueError(f"{name}={hp[name]} must be at least 1")
-        for name in ("spacing_weight", "spacing_warmup_steps", "swaps", "warmup_steps"):
+        for name in ("noise_power", "spacing_weight", "spacing_warmup_steps", "swaps", "warmup_steps"):
             if hp[name] < 0:
                 raise ValueError(f"{name}={hp[name]} must not be negative")
         for name in ("d_min", "initial_scale"):

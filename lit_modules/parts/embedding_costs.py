@@ -34,8 +34,6 @@ NORMALIZERS = ("full", "sampled", "negative")
 
 # Of the scores that are held at a time: 64 MB in float32.
 CHUNK_ENTRIES = 2**24
-# Of the counts, for noise.
-POWER = 0.75
 
 
 # ---- Scores ----
@@ -216,19 +214,20 @@ def _in_parts(
 
 
 class Noise:
-    """The distribution p_n ~ count^0.75 of noise items.
+    """The distribution p_n ~ count^power of noise items.
 
     Args:
         counts: (N,), how often each item occurs.
+        power: 0 for a uniform distribution, 1 for that of the counts.
 
     Attributes:
         probabilities: p_n (N,), float64, on the CPU.
     """
 
-    def __init__(self, counts: Tensor) -> None:
-        powers = counts.to("cpu", torch.float64).pow(POWER)
+    def __init__(self, counts: Tensor, power: float = 0.75) -> None:
+        powers = counts.to("cpu", torch.float64).pow(power)
         self.probabilities = powers / powers.sum()
-        self._sampler = NoiseSampler(counts.cpu(), POWER)
+        self._sampler = NoiseSampler(counts.cpu(), power)
         self._tables: dict[tuple[int, torch.device], Tensor] = {}
 
     def draw(self, number: int, generator: torch.Generator) -> Tensor:

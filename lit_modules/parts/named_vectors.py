@@ -16,7 +16,8 @@ class NamedVectors(LightningModule):
     """What a LightningModule of item vectors needs to know of its items.
 
     It learns them from a caller, from the datamodule's attributes ``items`` and ``counts``, or from a checkpoint, which
-    holds both. Until then its tables are empty. Uses the hyper-parameters cost, dim, tied and initial_scale.
+    holds both. Until then its tables are empty. Uses the hyper-parameters cost, dim, tied, initial_scale and
+    noise_power.
 
     Attributes:
         items: names in the order of their numbers, None before they are known.
@@ -49,7 +50,7 @@ class NamedVectors(LightningModule):
         self.centers, self.contexts = embeddings[0], None if self.hparams["tied"] else embeddings[1]
         if number:
             self.items, self.counts = list(items), _checked_counts(counts, number)
-            self.noise = Noise(self.counts)
+            self.noise = Noise(self.counts, self.hparams["noise_power"])
             self._numbers = {item: row for row, item in enumerate(items)}
 
     def setup(self, stage: str) -> None:

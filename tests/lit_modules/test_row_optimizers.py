@@ -1,4 +1,4 @@
-"""RowAdagrad: known answers, what it shares with torch's Adagrad, groups, states, and what it refuses."""
+"""RowSGD and RowAdagrad: known answers, what they share with torch's own, groups, states, and what they refuse."""
 
 import copy
 
@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
-from torch.optim import Adagrad
+from torch.optim import SGD, Adagrad, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from lit_modules.parts.optimizers import optimizer_class
-from lit_modules.parts.row_optimizers import RowAdagrad
+from lit_modules.parts.row_optimizers import RowAdagrad, RowSGD
 
 
 def table(*shape: int) -> nn.Parameter:
@@ -21,6 +21,35 @@ def set_gradient(parameter: nn.Parameter, rows: list[int], values: list[list[flo
     parameter.grad = torch.sparse_coo_tensor(
         torch.tensor([rows]), torch.tensor(values, dtype=torch.float64), parameter.shape, check_invariants=True
     )
+
+
+def test_a_row_moves_by_its_gradient_until_the_bound() -> None:
+    parameter = table(4, 2)
+    before = parameter.detach().clone()
+    set_gradient(parameter, [0, 2, 3], [[3.0, 4.0], [30.0, 40.0], [0.0, 0.0]])
+    RowSGD([parameter], lr=0.1, max_row_norm=10.0).step()
+    moved = torch.tensor([[-0.3, -0.4], [0.0, 0.0], [-0.6, -0.8], [0.0, 0.0]], dtype=torch.float64)
+    torch.testing.assert_close(parameter.detach() - before, moved)
+
+
+def test_gradients_of_a_row_are_summed_before_they_are_bounded() -> None:
+    parameter = table(3, 2)
+    before = parameter.detach().clone()
+    set_gradient(parameter, [1, 1, 1], [[9.0, 0.0], [9.0, 0.0], [-8.0, 0.0]])
+    RowSGD([parameter], lr=1.0, max_row_norm=10.0).step()
+    torch.testing.assert_close(parameter.detach()[1] - before[1], torch.tensor([-10.0, 0.0], dtype=torch.float64))
+
+
+def test_without_a_bound_it_is_sgd() -> None:
+    ours, theirs = table(6, 3), table(6, 3)
+    theirs.data.copy_(ours.data)
+    picked = torch.tensor([0, 5, 5, 2])
+    for parameter, optimizer in ((ours, RowSGD([ours], 0.3, float("inf"))), (theirs, SGD([theirs], 0.3))):
+        for _ in range(5):
+            optimizer.zero_grad()
+            embedding(picked, parameter, sparse=True).sin().square().sum().backward()
+            optimizer.step()
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_a_row_moves_by_its_gradient_over_the_root_of_all_mean_squares() -> None:
@@ -138,6 +167,12 @@ def test_refuses_gradients_that_are_sparse_in_more_than_rows() -> None:
         RowAdagrad([parameter]).step()
 
 
+def test_refuses_a_bound_that_is_not_positive() -> None:
+    for bound in (0.0, float("nan")):
+        with pytest.raises(ValueError, match=f"RowSGD: max_row_norm={bound} must be positive"):
+            RowSGD([table(2, 2)], max_row_norm=bound)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -152,5 +187,6 @@ def test_refuses_settings_out_of_range(settings: dict[str, float], message: str)
         RowAdagrad([table(2, 2)], **settings)
 
 
-def test_has_a_short_name() -> None:
-    assert optimizer_class("RowAdagrad") is RowAdagrad
+@pytest.mark.parametrize("found", [RowAdagrad, RowSGD])
+def test_have_short_names(found: type[Optimizer]) -> None:
+    assert optimizer_class(found.__name__) is found
