@@ -21,13 +21,14 @@ from datamodules.cache_folders import cache_folder, cached_folder
 from datamodules.json_lines import existing_file
 from datamodules.knowledge_files import EntityRecord, read_entities
 from datamodules.knowledge_writer import BATCH, id_hash, write_knowledge
+from datamodules.linking_features import CharacterCounts
 from datamodules.name_matcher import NameIndex, NameMatcher
 from datamodules.problems import Problems
 from datamodules.segmenters import find_segmenter, segmenter_key
 from datamodules.text_files import file_key, open_bytes
 
 # Part of the cache's key: other formats and rules get other numbers.
-_VERSION = 1
+_VERSION = 2
 
 
 class Entity(NamedTuple):
@@ -145,6 +146,15 @@ class KnowledgeBase:
     def name_number(self, name: str) -> int | None:
         """Returns the number of a name, which is normalized first; None for no name of an entity."""
         return self.index.number(name)
+
+    def character_counts(self) -> CharacterCounts:
+        """Returns how often each character occurs in the descriptions."""
+        return CharacterCounts.load(self.folder / "characters.npy")
+
+    def words(self) -> list[str]:
+        """Returns the distinct words of the descriptions."""
+        with pa.memory_map(str(self.folder / "words.arrow")) as file:
+            return pa.ipc.open_file(file).read_all().column(0).to_numpy().tolist()
 
     def matcher(self, *, whole_words: bool = False) -> NameMatcher:
         """Returns what finds the names in texts; see `NameMatcher`."""

@@ -2,7 +2,9 @@
 
 A folder holds `entities.arrow` (batches of 1,024 entities), `names.arrow` and `names.trie` (the distinct names by
 number), `candidates.npy` (the rows that have a name, name after name) with `candidate_starts.npy`, `id_hashes.npy`
-(sorted) with `id_rows.npy`, and `about.json`. Descriptions are never in memory as a whole; names and ids are.
+(sorted) with `id_rows.npy`, `words.arrow` and `characters.npy` (the descriptions' distinct words, and how often each
+character occurs in them), and `about.json`. Descriptions are never in memory as a whole; names, ids and distinct words
+are.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from datamodules.knowledge_files import EntityRecord
+from datamodules.linking_features import CharacterCounts
 from datamodules.name_matcher import NameWriter
 from datamodules.normalizing import word_pieces
 from datamodules.segmenters import Segmenter
@@ -49,11 +52,11 @@ def write_knowledge(folder: Path, entities: Iterable[EntityRecord], segmenter: S
         ValueError: no entity has a name.
     """
     names, name_of, row_of, hashes = NameWriter(), array("i"), array("i"), array("Q")
-    digest = hashlib.sha256()
+    descriptions, digest = _Descriptions(segmenter), hashlib.sha256()
     with (
         pa.OSFile(str(folder / "entities.arrow"), "wb") as file,
         pa.ipc.new_file(file, _SCHEMA) as table,
-        _NameTable(folder / "names.arrow") as name_table,
+        _TextTable(folder / "names.arrow") as name_table,
     ):
         for batch in _batches(entities):
             for entity in batch:
@@ -65,10 +68,11 @@ def write_knowledge(folder: Path, entities: Iterable[EntityRecord], segmenter: S
                     name_of.append(number)
                     row_of.append(len(hashes))
                 hashes.append(id_hash(entity.id))
-            table.write_batch(_columns(batch, segmenter))
+            table.write_batch(_columns(batch, descriptions))
     if not len(name_of):
         raise ValueError("no entity of the knowledge base has a name that is more than 《》 and white space")
     names.write(folder)
+    descriptions.write(folder)
     _write_index(folder, np.frombuffer(name_of, np.int32), np.frombuffer(row_of, np.int32))
     _write_ids(folder, np.frombuffer(hashes, np.uint64))
     return {"entities": len(hashes), "names": len(names.lengths), "fingerprint": digest.hexdigest()[:32]}
@@ -79,17 +83,44 @@ def id_hash(entity: str) -> int:
     return int.from_bytes(hashlib.blake2b(entity.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
-class _NameTable:
-    """Names by number, in an Arrow file of batches."""
+class _Descriptions:
+    """Cuts descriptions into words, and keeps how often each character occurs in them, and their distinct words."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self._segmenter = segmenter
+        self._characters = CharacterCounts()
+        # A dict, unlike a set, has the same order in all processes.
+        self._words: dict[str, None] = {}
+
+    def word_lengths(self, descriptions: Sequence[str]) -> list[list[int]]:
+        """Returns the lengths of each description's words."""
+        self._characters.add(descriptions)
+        lengths = []
+        for description in descriptions:
+            words = _words(description, self._segmenter)
+            self._words.update(dict.fromkeys(words))
+            lengths.append(list(map(len, words)))
+        return lengths
+
+    def write(self, folder: Path) -> None:
+        """Writes what was kept."""
+        self._characters.save(folder / "characters.npy")
+        with _TextTable(folder / "words.arrow") as table:
+            for word in self._words:
+                table.append(word)
+
+
+class _TextTable:
+    """Texts by number, in an Arrow file of batches."""
 
     def __init__(self, path: Path) -> None:
-        self._schema = pa.schema([("name", pa.string())])
+        self._schema = pa.schema([("text", pa.string())])
         self._file = pa.OSFile(str(path), "wb")
         self._table = pa.ipc.new_file(self._file, self._schema)
-        self._names: list[str] = []
+        self._texts: list[str] = []
         self._written = 0
 
-    def __enter__(self) -> _NameTable:
+    def __enter__(self) -> _TextTable:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -98,17 +129,17 @@ class _NameTable:
         self._file.close()
 
     def __len__(self) -> int:
-        return self._written + len(self._names)
+        return self._written + len(self._texts)
 
-    def append(self, name: str) -> None:
-        self._names.append(name)
-        if len(self._names) == BATCH:
+    def append(self, text: str) -> None:
+        self._texts.append(text)
+        if len(self._texts) == BATCH:
             self._flush()
 
     def _flush(self) -> None:
-        self._table.write_batch(pa.record_batch([pa.array(self._names, pa.string())], schema=self._schema))
-        self._written += len(self._names)
-        self._names = []
+        self._table.write_batch(pa.record_batch([pa.array(self._texts, pa.string())], schema=self._schema))
+        self._written += len(self._texts)
+        self._texts = []
 
 
 def _batches(entities: Iterable[EntityRecord]) -> Iterator[list[EntityRecord]]:
@@ -122,13 +153,13 @@ def _batches(entities: Iterable[EntityRecord]) -> Iterator[list[EntityRecord]]:
         yield batch
 
 
-def _columns(batch: list[EntityRecord], segmenter: Segmenter) -> Any:
+def _columns(batch: list[EntityRecord], descriptions: _Descriptions) -> Any:
     columns = [
         [entity.id for entity in batch],
         [entity.subject for entity in batch],
         [entity.types for entity in batch],
         [entity.description for entity in batch],
-        [_word_lengths(entity.description, segmenter) for entity in batch],
+        descriptions.word_lengths([entity.description for entity in batch]),
         [entity.objects for entity in batch],
     ]
     return pa.record_batch(
@@ -136,11 +167,11 @@ def _columns(batch: list[EntityRecord], segmenter: Segmenter) -> Any:
     )
 
 
-def _word_lengths(description: str, segmenter: Segmenter) -> list[int]:
-    lengths = list(map(len, word_pieces(description, segmenter)))
-    if max(lengths, default=0) <= _LONGEST_WORD:
-        return lengths
-    return [min(_LONGEST_WORD, length - cut) for length in lengths for cut in range(0, length, _LONGEST_WORD)]
+def _words(description: str, segmenter: Segmenter) -> list[str]:
+    words = word_pieces(description, segmenter)
+    if max(map(len, words), default=0) <= _LONGEST_WORD:
+        return words
+    return [word[cut : cut + _LONGEST_WORD] for word in words for cut in range(0, len(word), _LONGEST_WORD)]
 
 
 def _write_index(folder: Path, name_of: Any, row_of: Any) -> None:

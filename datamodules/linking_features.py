@@ -5,6 +5,7 @@ a description. All places are characters of the text.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,19 @@ class CharacterCounts:
 
     def __init__(self) -> None:
         self._counts = np.zeros(_CODES, np.int64)
+
+    @classmethod
+    def load(cls, path: Path) -> CharacterCounts:
+        """Returns those that `save` wrote."""
+        counts = cls()
+        codes, numbers = np.load(path)
+        counts._counts[codes] = numbers
+        return counts
+
+    def save(self, path: Path) -> None:
+        """Writes the code points that occur and how often they do, (2, K)."""
+        codes = np.flatnonzero(self._counts)
+        np.save(path, np.stack([codes, self._counts[codes]]))
 
     def add(self, texts: Iterable[str]) -> None:
         """Counts the characters of texts in normalized form."""

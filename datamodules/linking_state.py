@@ -10,16 +10,12 @@ from torch import Tensor
 
 from datamodules.behavior import Behavior
 from datamodules.knowledge_base import KnowledgeBase
-from datamodules.linking_features import CharacterCounts
 from datamodules.linking_files import LinkingText
 from datamodules.name_matcher import NameMatcher
 from datamodules.normalizing import normalize, word_pieces
 from datamodules.pieces import PieceTokenizer
 from datamodules.segmenters import find_segmenter
 from datamodules.word_vectors import read_word_vectors
-
-# Entities whose descriptions are in memory at a time.
-_BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -65,16 +61,12 @@ class Learned:
         """
         normal = [normalize(text.text) for text in texts]
         cut = find_segmenter(segmenter)
-        counts, occurring = CharacterCounts(), set[str]()
+        counts = kb.character_counts()
         counts.add(normal)
-        for start in range(0, len(kb), _BLOCK):
-            entities = [kb.entity(row) for row in range(start, min(start + _BLOCK, len(kb)))]
-            counts.add(entity.description for entity in entities)
-            if word_vectors is not None:
-                occurring.update(*(entity.words for entity in entities))
+        words, vectors = list[str](), None
         if word_vectors is not None:
-            occurring.update(*(word_pieces(text, cut) for text in normal))
-        words, vectors = read_word_vectors(word_vectors, occurring) if word_vectors is not None else ([], None)
+            occurring = set(kb.words()).union(*(word_pieces(text, cut) for text in normal))
+            words, vectors = read_word_vectors(word_vectors, occurring)
         pieces = None if tokenizer is None else PieceTokenizer.from_pretrained(tokenizer)
         return cls(counts.characters(min_count), Behavior.fit(texts, matcher, kb), words, vectors, pieces)
 

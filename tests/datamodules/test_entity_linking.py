@@ -13,6 +13,7 @@ from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
 from datamodules.entity_linking import EntityLinkingDataModule
+from datamodules.knowledge_base import KnowledgeBase
 from datamodules.linking_files import LinkingText
 from datamodules.linking_parts import EMBEDDED
 from tests.datamodules.linking import ENTITIES, text_of, write_knowledge, write_texts, write_tokenizer
@@ -208,6 +209,16 @@ def test_characters_come_from_training_texts_and_descriptions(make: Make) -> Non
     assert {"吃", "州", "a"} <= set(characters)
     assert "丰" not in characters
     assert "州" not in make(min_count=2).characters
+
+
+def test_no_entity_is_read_to_learn(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There may be 400,000 of them."""
+    path = tmp_path / "words.txt"
+    path.write_text("加州 1 2\n")
+    monkeypatch.setattr(KnowledgeBase, "entity", lambda *_: pytest.fail("read"))
+    data = make(word_vectors=str(path), min_count=1)
+    assert "州" in data.characters
+    assert data.word_vectors.tolist() == [[0, 0], [1, 2]]
 
 
 def test_state_is_all_that_prediction_needs(make: Make) -> None:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import pickle
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,20 @@ def test_words_longer_than_a_number_tells(tmp_path: Path, monkeypatch: pytest.Mo
     assert kb.entity(0).words == ["b:01", "2345", "6789", " ", "12", "\n", "a"]
 
 
+def test_what_occurs_in_the_descriptions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (knowledge_base, knowledge_writer):
+        monkeypatch.setattr(module, "BATCH", 4)
+    kb = opened(tmp_path, [entity(number, f"Name {number}", 类型="小说" * (number % 3)) for number in range(9)])
+    entities = [kb.entity(row) for row in range(9)]
+    words = kb.words()
+    assert set(words) == set().union(*(found.words for found in entities))
+    assert len(words) == len(set(words))
+    counted = Counter("".join(found.description for found in entities))
+    for least in (1, 9, 10):
+        found = kb.character_counts().characters(least)[2:]
+        assert sorted(found) == sorted(character for character, count in counted.items() if count >= least)
+
+
 def test_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = opened(tmp_path, VICTORIES)
     path = tmp_path / "kb.json"
@@ -89,6 +104,8 @@ def test_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert other.folder != first.folder, "words of another kind"
     assert other.fingerprint == first.fingerprint
     assert opened(tmp_path, VICTORIES[:2]).folder != first.folder
+    monkeypatch.setattr(knowledge_base, "_VERSION", knowledge_base._VERSION + 1)
+    assert opened(tmp_path, VICTORIES).folder != first.folder, "files of another kind"
 
 
 def test_default_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

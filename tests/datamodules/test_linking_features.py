@@ -1,5 +1,7 @@
 """Characters' numbers, padding, and what a text has in common with a description."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,18 @@ def test_vocabulary_has_the_frequent_characters_first() -> None:
     assert counts.characters(2) == ["<padding>", "<unknown>", "b", "a"]
     # 0 is padding, 1 unknown.
     assert CharacterNumbers(counts.characters(2))(code_points("ab😀<")).tolist() == [3, 2, 1, 1]
+
+
+def test_counts_in_a_file(tmp_path: Path) -> None:
+    counts = CharacterCounts()
+    counts.save(tmp_path / "none.npy")
+    counts.add(["ba😀ab", "b"])
+    counts.save(tmp_path / "counts.npy")
+    assert np.load(tmp_path / "counts.npy").tolist() == [[ord(character) for character in "ab😀"], [2, 3, 1]]
+    for file, expected in (("none.npy", "ab"), ("counts.npy", "ba😀")):
+        again = CharacterCounts.load(tmp_path / file)
+        again.add(["ab"])
+        assert again.characters(1) == ["<padding>", "<unknown>", *expected]
 
 
 def test_overlap() -> None:
