@@ -62,8 +62,8 @@ class EntityLinkingDataModule(LightningDataModule):
         predict: path of texts to predict on, whose mentions may be absent; they are read as they are predicted on.
         val_fraction: part of the training texts that is held out where there is no `validation`.
         cache_dir: folder for the cache; None for litspaces/knowledge in $XDG_CACHE_HOME or ~/.cache.
-        segmenter: cuts texts and descriptions into words: "chinese" (rjieba, which leaves words of Latin letters
-            whole), "whitespace", or the import path of a function from a line to its tokens.
+        segmenter: cuts texts and descriptions into words: "chinese" (rjieba, which leaves English words whole),
+            "whitespace", or the import path of a function from a line to its tokens.
         whole_words: whether a name matches whole words only, if it begins or ends with Latin letters or digits.
         word_vectors: path of word vectors in word2vec's format, text or binary, gzipped or not; None for none.
         tokenizer: of a transformers model that reads texts and descriptions, by its name or folder; None for none.

@@ -1,6 +1,10 @@
 """What cuts lines into tokens, by name, by import path and as it is."""
 
+import gzip
 import importlib.metadata
+import json
+import re
+import string
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,22 @@ def test_whitespace() -> None:
 
 def test_chinese() -> None:
     assert list(find_segmenter("chinese")("我们在图书馆看书")) == ["我们", "在", "图书馆", "看书"]
+
+
+def test_chinese_leaves_english_words_whole() -> None:
+    words = find_segmenter("chinese")("the whole? (well-known)")
+    assert list(words) == ["the", " ", "whole", "?", " ", "(", "well-known", ")"]
+
+
+@pytest.mark.data
+def test_english_words_stay_whole_without_punctuation(shared_data: Path) -> None:
+    with gzip.open(shared_data / "el/wordnet/develop.json.gz", "rt", encoding="utf-8") as file:
+        texts = [json.loads(line)["text"] for line in file]
+    letters = re.compile("[A-Za-z]+")
+    for text in texts:
+        words = [word for word in find_segmenter("chinese")(text) if letters.search(word)]
+        assert [run for word in words for run in letters.findall(word)] == letters.findall(text)
+        assert [word.strip(string.punctuation) for word in words] == words
 
 
 @pytest.mark.parametrize(("path", "tokens"), [("builtins.list", list("a b")), ("shlex.split", ["a", "b"])])
