@@ -28,7 +28,7 @@ from datamodules.segmenters import find_segmenter, segmenter_key
 from datamodules.text_files import file_key, open_bytes
 
 # Part of the cache's key: other formats and rules get other numbers.
-_VERSION = 2
+_VERSION = 3
 
 
 class Entity(NamedTuple):
@@ -62,6 +62,7 @@ class KnowledgeBase:
         num_names: N.
         index: the names' numbers.
         problems: what was wrong in the file.
+        description_lengths: characters of each description, (E,).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -72,6 +73,7 @@ class KnowledgeBase:
         self.problems = Problems()
         self.problems.update(about["problems"])
         self.index = NameIndex(folder)
+        self.description_lengths = np.load(folder / "description_lengths.npy", "r")
         self._size: int = about["entities"]
         self._starts = np.load(folder / "candidate_starts.npy", "r")
         self._candidates = np.load(folder / "candidates.npy", "r")

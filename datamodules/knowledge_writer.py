@@ -2,9 +2,9 @@
 
 A folder holds `entities.arrow` (batches of 1,024 entities), `names.arrow` and `names.trie` (the distinct names by
 number), `candidates.npy` (the rows that have a name, name after name) with `candidate_starts.npy`, `id_hashes.npy`
-(sorted) with `id_rows.npy`, `words.arrow` and `characters.npy` (the descriptions' distinct words, and how often each
-character occurs in them), and `about.json`. Descriptions are never in memory as a whole; names, ids and distinct words
-are.
+(sorted) with `id_rows.npy`, `words.arrow`, `characters.npy` and `description_lengths.npy` (the descriptions' distinct
+words, how often each character occurs in them, and how many each has), and `about.json`. Descriptions are never in
+memory as a whole; names, ids and distinct words are.
 """
 
 from __future__ import annotations
@@ -84,16 +84,18 @@ def id_hash(entity: str) -> int:
 
 
 class _Descriptions:
-    """Cuts descriptions into words, and keeps how often each character occurs in them, and their distinct words."""
+    """Cuts descriptions into words, and keeps their lengths, how often each character occurs, and distinct words."""
 
     def __init__(self, segmenter: Segmenter) -> None:
         self._segmenter = segmenter
+        self._lengths = array("i")
         self._characters = CharacterCounts()
         # A dict, unlike a set, has the same order in all processes.
         self._words: dict[str, None] = {}
 
     def word_lengths(self, descriptions: Sequence[str]) -> list[list[int]]:
         """Returns the lengths of each description's words."""
+        self._lengths.extend(map(len, descriptions))
         self._characters.add(descriptions)
         lengths = []
         for description in descriptions:
@@ -104,6 +106,7 @@ class _Descriptions:
 
     def write(self, folder: Path) -> None:
         """Writes what was kept."""
+        np.save(folder / "description_lengths.npy", np.frombuffer(self._lengths, np.int32))
         self._characters.save(folder / "characters.npy")
         with _TextTable(folder / "words.arrow") as table:
             for word in self._words:

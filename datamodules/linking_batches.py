@@ -18,8 +18,10 @@ Rows are:
 - "text_of" (R,) int64, "mention" (R, L) float32, 1 at its characters;
 - "features" (R, L, 3) float32: is the character in the description, is its word, is it inside of a string that
   is one of the entity's objects;
-- "entity_characters" and "entity_words" (R, M) int64, "entity_mask" (R, M) bool: the description; with a tokenizer
+- "entity_characters" and "entity_words" (D, M) int64, "entity_mask" (D, M) bool: D descriptions; with a tokenizer
   "entity_pieces" and "entity_piece_mask" in their place;
+- "entity_of" (R,) int64: which of them is the entity's. When evaluating, rows of an entity share one; when training,
+  each row has its own, for dropout of its own;
 - "linked" (R,) float32, when training: whether it is the right entity.
 """
 
@@ -103,19 +105,23 @@ class LinkingEncoder:
     def rows(
         self, texts: Sequence[LinkingText], mentions: Sequence[Candidates], width: int
     ) -> Iterator[tuple[dict[str, Tensor], NDArray[np.int64]]]:
-        """Yields rows of mentions and candidates, in their order, and of each row which mention it is of, (R,).
+        """Yields rows of mentions and candidates, and the number of each row, (R,).
+
+        Rows are numbered through the mentions and their candidates, but come by their description: those of an entity
+        together, so that it is read once, and those of like length, for little padding.
 
         Args:
             texts: of a batch.
             mentions: in them.
             width: L of the batch.
         """
-        owners = np.repeat(np.arange(len(mentions)), [len(candidates) for *_, candidates in mentions])
+        spans = [mention[:3] for mention in mentions for _ in mention[3]]
         entities = np.concatenate([np.zeros(0, np.int64), *(candidates for *_, candidates in mentions)])
-        for start in range(0, len(owners), self._rows_per_batch):
-            chunk = slice(start, start + self._rows_per_batch)
-            spans = [mentions[owner][:3] for owner in owners[chunk]]
-            yield self.table(texts, spans, entities[chunk], width), owners[chunk]
+        lengths = np.minimum(self._kb.description_lengths[entities], self._max_description)
+        order = np.lexsort((entities, lengths))
+        for start in range(0, len(order), self._rows_per_batch):
+            chunk = order[start : start + self._rows_per_batch]
+            yield self.table(texts, [spans[row] for row in chunk], entities[chunk], width, shared=True), chunk
 
     def table(
         self,
@@ -123,18 +129,29 @@ class LinkingEncoder:
         spans: Sequence[tuple[int, int, int]],
         entities: NDArray[np.int64],
         width: int,
+        *,
+        shared: bool = False,
     ) -> dict[str, Tensor]:
-        """Returns R rows: the number of the text, start and end of each mention, and its entity (R,)."""
-        places = np.array(spans, np.int64).reshape(-1, 3)
-        read = {number: self._read(texts[number]) for number in np.unique(places[:, 0]).tolist()}
-        pieces = {number: word_pieces(text, self._segmenter) for number, text in read.items()}
-        known = {row: self._kb.entity(row) for row in np.unique(entities).tolist()}
-        meant = [known[row] for row in entities.tolist()]
-        features = np.zeros((len(meant), width, 3), np.float32)
-        for row, (number, entity) in enumerate(zip(places[:, 0].tolist(), meant, strict=True)):
-            features[row, : len(read[number])] = self._common(read[number], pieces[number], entity)
-        rows = {"text_of": places[:, 0], "mention": _inside(places[:, 1], places[:, 2], width), "features": features}
-        return {name: torch.from_numpy(array) for name, array in (rows | self._described(meant)).items()}
+        """Returns R rows: the number of the text, start and end of each mention, and its entity (R,).
+
+        Args:
+            texts: of a batch.
+            spans: the mentions.
+            entities: (R,).
+            width: L of the batch.
+            shared: whether rows share the description of their entity.
+        """
+        text_of, starts, ends = np.array(spans, np.int64).reshape(-1, 3).T
+        distinct, entity_of = np.unique(entities, return_inverse=True)
+        meant = [self._kb.entity(entity) for entity in distinct.tolist()]
+        features = self._common(texts, text_of, meant, entity_of, width)
+        rows = {"text_of": text_of, "mention": _inside(starts, ends, width), "features": features}
+        described = self._described(meant)
+        if not shared:
+            described = {name: array[entity_of] for name, array in described.items()}
+            entity_of = np.arange(len(entity_of))
+        rows |= {**described, "entity_of": entity_of}
+        return {name: torch.from_numpy(array) for name, array in rows.items()}
 
     def _read(self, text: LinkingText) -> str:
         """The part of a text that is read, in normalized form."""
@@ -163,8 +180,25 @@ class LinkingEncoder:
                 matches[row, start, 0] = matches[row, end - 1, 1] = 1
         return matches
 
-    def _common(self, text: str, pieces: Sequence[str], entity: Entity) -> NDArray[np.float32]:
-        return self._overlap(text, pieces, entity.description, frozenset(entity.words), entity.objects)
+    def _common(
+        self,
+        texts: Sequence[LinkingText],
+        text_of: NDArray[np.int64],
+        entities: Sequence[Entity],
+        entity_of: NDArray[np.int64],
+        width: int,
+    ) -> NDArray[np.float32]:
+        """What the text and the entity of each row have in common, (R, L, 3)."""
+        read = {number: self._read(texts[number]) for number in np.unique(text_of).tolist()}
+        pieces = {number: word_pieces(text, self._segmenter) for number, text in read.items()}
+        words = [frozenset(entity.words) for entity in entities]
+        features = np.zeros((len(text_of), width, 3), np.float32)
+        for row, (number, of) in enumerate(zip(text_of.tolist(), entity_of.tolist(), strict=True)):
+            description, objects = entities[of].description, entities[of].objects
+            features[row, : len(read[number])] = self._overlap(
+                read[number], pieces[number], description, words[of], objects
+            )
+        return features
 
     def _described(self, entities: Sequence[Entity]) -> dict[str, NDArray[Any]]:
         """What the network reads of the entities' descriptions."""

@@ -1,6 +1,7 @@
 """From texts to linked mentions, with a trained network and a datamodule that has the knowledge base."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -102,13 +103,13 @@ class MentionLinker:
         """
         asked = [(*span, self._candidates(batch, span)) for span in spans if span[2] <= encoding.shape[1]]
         asked = [mention for mention in asked if len(mention[3])]
-        scores = [
-            self.network.link(encoding, batch["mask"], self.here(rows)).float().sigmoid().cpu().numpy()
-            for rows, _ in self.data.rows(batch["texts"], asked, encoding.shape[1])
-        ]
-        ends = np.cumsum([len(mention[3]) for mention in asked])
-        split = np.split(np.concatenate(scores), ends[:-1]) if asked else []
-        return {mention[:3]: _ranking(mention[3], own) for mention, own in zip(asked, split, strict=True)}
+        ends = np.cumsum([0, *(len(mention[3]) for mention in asked)])
+        scores = np.zeros(ends[-1], np.float32)
+        for rows, numbers in self.data.rows(batch["texts"], asked, encoding.shape[1]):
+            logits = self.network.link(encoding, batch["mask"], self.here(rows))
+            scores[numbers] = logits.float().sigmoid().cpu().numpy()
+        own = (scores[start:end] for start, end in pairwise(ends))
+        return {mention[:3]: _ranking(mention[3], of) for mention, of in zip(asked, own, strict=True)}
 
     def _candidates(self, batch: Mapping[str, Any], span: Span) -> np.ndarray:
         text, start, end = span

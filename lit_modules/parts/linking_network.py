@@ -60,13 +60,14 @@ class LinkingNetwork(nn.Module):
         Args:
             encoding: of B texts, (B, L, width).
             mask: of these, (B, L).
-            rows: text_of (R,), mention (R, L), features (R, L, 3), and what the reader needs of R descriptions.
+            rows: text_of (R,), mention (R, L), features (R, L, 3), what the reader needs of D descriptions, and which
+                of these is the entity's, entity_of (R,).
         """
         text_of, mention = rows["text_of"], rows["mention"]
         added = torch.cat([mention[..., None], rows["features"][..., self.columns]], dim=2)
         mask = mask[text_of]
         q = self.query(torch.cat([encoding[text_of], added.to(encoding.dtype)], dim=2), mask)
-        d, description_mask = self.reader.read_descriptions(rows)
+        d, description_mask = (read.index_select(0, rows["entity_of"]) for read in self.reader.read_descriptions(rows))
         seen = masked_max(self.over_description(q, d, description_mask), mask)
         seeing = masked_max(self.over_query(d, q, mask), description_mask)
         pooled = torch.cat([seen, seeing, masked_mean(q, mention)], dim=1)

@@ -106,6 +106,7 @@ def test_training_batch(make: Make) -> None:
         "features",
         "entity_characters",
         "entity_mask",
+        "entity_of",
         "linked",
     }
     assert len(batch["rows"]["linked"].unique()) == 2

@@ -84,6 +84,7 @@ def test_what_occurs_in_the_descriptions(tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr(module, "BATCH", 4)
     kb = opened(tmp_path, [entity(number, f"Name {number}", 类型="小说" * (number % 3)) for number in range(9)])
     entities = [kb.entity(row) for row in range(9)]
+    assert kb.description_lengths.tolist() == [len(found.description) for found in entities]
     words = kb.words()
     assert set(words) == set().union(*(found.words for found in entities))
     assert len(words) == len(set(words))

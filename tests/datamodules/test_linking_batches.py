@@ -109,17 +109,19 @@ def test_words_are_spread_over_their_characters(kb: KnowledgeBase) -> None:
 def test_rows(kb: KnowledgeBase) -> None:
     encoder = encoder_of(kb)
     mentions = [(1, 8, 10, np.array([3])), (0, 4, 6, np.array([2, 1, 0])), (0, 0, 2, np.array([], np.int64))]
-    ((rows, owners),) = encoder.rows(TEXTS, mentions, 10)
-    assert owners.tolist() == [0, 1, 1, 1]
-    assert rows["text_of"].tolist() == [1, 0, 0, 0]
-    assert rows["mention"].tolist() == [[0] * 8 + [1, 1], *[[0] * 4 + [1, 1] + [0] * 4] * 3]
-    features = rows["features"][1:, :7]
+    ((rows, numbers),) = encoder.rows(TEXTS, mentions, 10)
+    # By the lengths of the descriptions: 8, 11, 16 and 21.
+    assert numbers.tolist() == [1, 0, 2, 3]
+    assert rows["text_of"].tolist() == [0, 1, 0, 0]
+    pear, apple = [0] * 8 + [1, 1], [0] * 4 + [1, 1] + [0] * 4
+    assert rows["mention"].tolist() == [apple, pear, apple, apple]
+    features = rows["features"][[0, 2, 3], :7]
     for feature, row in zip(features, (2, 1, 0), strict=True):
         entity = kb.entity(row)
         assert feature[:, 0].tolist() == [character in entity.description for character in TEXTS[0].text]
         words = list(rjieba.cut(TEXTS[0].text))
         assert feature[:, 1].tolist() == [word in entity.words for word in words for _ in word]
-    assert not rows["features"][1:, 7:].any()
+    assert not rows["features"][[0, 2, 3], 7:].any()
     # 手机 is what company 10 makes: an object.
     ((phone, _),) = encoder.rows(TEXTS, [(1, 0, 5, np.array([0]))], 10)
     assert phone["features"][0, :, 2].tolist() == [0] * 5 + [1, 1] + [0] * 3
@@ -138,12 +140,38 @@ def test_descriptions_are_cut(kb: KnowledgeBase) -> None:
 
 def test_chunks_of_rows_are_the_rows(kb: KnowledgeBase) -> None:
     mentions = [(0, 4, 6, np.array([2, 1, 0])), (1, 8, 10, np.array([3])), (0, 0, 2, np.array([4]))]
-    ((whole, owners),) = encoder_of(kb).rows(TEXTS, mentions, 10)
+    ((whole, numbers),) = encoder_of(kb).rows(TEXTS, mentions, 10)
     chunks = list(encoder_of(kb, rows_per_batch=2).rows(TEXTS, mentions, 10))
     assert [len(own) for _, own in chunks] == [2, 2, 1]
-    assert np.concatenate([own for _, own in chunks]).tolist() == owners.tolist() == [0, 0, 0, 1, 2]
+    assert np.concatenate([own for _, own in chunks]).tolist() == numbers.tolist()
+    assert sorted(numbers.tolist()) == [0, 1, 2, 3, 4]
     for name in ("text_of", "mention", "features"):
         assert torch.equal(torch.cat([rows[name] for rows, _ in chunks]), whole[name])
+
+
+def test_rows_of_an_entity_share_its_description(kb: KnowledgeBase) -> None:
+    """Which is then read once; those of like length are together."""
+    mentions = [(0, 4, 6, np.array([0, 1])), (1, 0, 5, np.array([0, 4])), (2, 0, 1, np.array([4, 1, 0]))]
+    encoder = encoder_of(kb, words=["", "苹果"], rows_per_batch=4)
+    asked = [entity for *_, candidates in mentions for entity in candidates.tolist()]
+    chunks = list(encoder.rows(TEXTS, mentions, 10))
+    meant = [np.array(asked)[numbers].tolist() for _, numbers in chunks]
+    assert meant == [[4, 4, 1, 1], [0, 0, 0]]
+    for (rows, _), entities in zip(chunks, meant, strict=True):
+        distinct = sorted(set(entities))
+        assert rows["entity_of"].tolist() == [distinct.index(entity) for entity in entities]
+        apart = encoder.table(TEXTS, [(0, 0, 1)] * len(entities), np.array(entities), 10)
+        assert apart["entity_of"].tolist() == list(range(len(entities)))
+        for name in ("entity_characters", "entity_words", "entity_mask"):
+            assert len(rows[name]) == len(distinct)
+            assert torch.equal(rows[name][rows["entity_of"]], apart[name])
+
+
+def test_rows_by_the_length_that_is_read(kb: KnowledgeBase) -> None:
+    """Descriptions that are cut are of one length: those of an entity are together still."""
+    mentions = [(0, 4, 6, np.array([1, 0, 4])), (2, 0, 1, np.array([1, 0]))]
+    ((_, numbers),) = encoder_of(kb, max_description=2).rows(TEXTS, mentions, 10)
+    assert numbers.tolist() == [1, 4, 0, 3, 2]
 
 
 def test_no_rows(kb: KnowledgeBase) -> None:
@@ -163,5 +191,5 @@ def test_pieces(kb: KnowledgeBase, tmp_path: Path) -> None:
     assert batch["piece_mask"].tolist() == [[True] * 5, [True] * 3 + [False] * 2]
     assert batch["piece_of"].tolist() == [[1, 0, 2, 2, 2, 2, 3, 3, 3], [1] + [0] * 8]
     rows = encoder.table([text_of(1, "梨")], [(0, 0, 1)], np.array([3]), 1)
-    assert rows.keys() == {"text_of", "mention", "features", "entity_pieces", "entity_piece_mask"}
+    assert rows.keys() == {"text_of", "mention", "features", "entity_of", "entity_pieces", "entity_piece_mask"}
     assert rows["entity_piece_mask"].shape == rows["entity_pieces"].shape

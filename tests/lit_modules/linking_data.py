@@ -134,7 +134,7 @@ class TinyLinking(LightningDataModule):
         asked = [
             (number, start, end, np.array(self._named(texts[number], start, end))) for number, start, end, _ in gold
         ]
-        parts = [rows for rows, _ in self._rows(asked, texts, batch["mask"].shape[1], 10**6)]
+        parts = [rows for rows, _ in self._rows(asked, texts, batch["mask"].shape[1], 10**6, shared=False)]
         rows = parts[0] if parts else {"linked": torch.zeros(0)}
         right = [entity for *_, entity in gold]
         linked = [float(ENTITIES[row].id == e) for e, mention in zip(right, asked, strict=True) for row in mention[3]]
@@ -161,7 +161,7 @@ class TinyLinking(LightningDataModule):
     def rows(
         self, texts: Sequence[Text], mentions: Sequence[Any], width: int
     ) -> Iterator[tuple[dict[str, Tensor], Any]]:
-        return self._rows(mentions, texts, width, self.chunk)
+        return self._rows(mentions, texts, width, self.chunk, shared=True)
 
     def candidates_of(self, text: Text, start: int, end: int, restricted: bool) -> np.ndarray:
         named = self._named(text, start, end)
@@ -170,24 +170,26 @@ class TinyLinking(LightningDataModule):
     def _named(self, text: Text, start: int, end: int) -> tuple[int, ...]:
         return NAMES.get(text.text.lower()[start:end], ())
 
-    def _rows(self, mentions: Sequence[Any], texts: Sequence[Text], width: int, chunk: int) -> Iterator[Any]:
-        flat = [
-            (owner, number, start, end, row)
-            for owner, (number, start, end, rows) in enumerate(mentions)
-            for row in rows
-        ]
+    def _rows(
+        self, mentions: Sequence[Any], texts: Sequence[Text], width: int, chunk: int, *, shared: bool
+    ) -> Iterator[Any]:
+        """Each chunk's rows and their numbers; shared descriptions come once, their rows together."""
+        flat = [(number, start, end, row) for number, start, end, rows in mentions for row in rows]
+        order = sorted(range(len(flat)), key=lambda row: flat[row][3] if shared else row)
         for first in range(0, len(flat), chunk):
-            part = flat[first : first + chunk]
-            place = torch.arange(width)
+            numbers = order[first : first + chunk]
+            part, place = [flat[number] for number in numbers], torch.arange(width)
+            meant = [row for *_, row in part]
+            entities = sorted(set(meant)) if shared else meant
+            entity_of = [entities.index(row) for row in meant] if shared else range(len(meant))
             rows = {
-                "text_of": torch.tensor([number for _, number, *_ in part]),
-                "mention": torch.stack([((place >= start) & (place < end)).float() for *_, start, end, _ in part]),
-                "features": torch.stack(
-                    [self._common(texts[number].text, row, width) for _, number, _, _, row in part]
-                ),
-                **self._tokens([ENTITIES[row].description for *_, row in part], "entity_"),
+                "text_of": torch.tensor([number for number, *_ in part]),
+                "mention": torch.stack([((place >= start) & (place < end)).float() for _, start, end, _ in part]),
+                "features": torch.stack([self._common(texts[number].text, row, width) for number, _, _, row in part]),
+                "entity_of": torch.tensor(entity_of),
+                **self._tokens([ENTITIES[row].description for row in entities], "entity_"),
             }
-            yield rows, np.array([owner for owner, *_ in part])
+            yield rows, np.array(numbers)
 
     def _common(self, text: str, row: int, width: int) -> Tensor:
         entity = ENTITIES[row]

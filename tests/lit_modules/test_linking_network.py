@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -54,6 +55,21 @@ def test_padding_makes_no_difference(batch: dict[str, Any]) -> None:
         torch.testing.assert_close(linked[batch["rows"]["text_of"] == number], logits(made, alone))
 
 
+def test_rows_that_share_a_description(batch: dict[str, Any]) -> None:
+    """The scores are those of rows that have a copy each."""
+    made, data = network(), TinyLinking(chunk=10**6)
+    asked = [
+        (number, m.start, m.end, np.array([0, 1, 2])) for number, t in enumerate(data.texts[:5]) for m in t.mentions
+    ]
+    ((rows, _),) = data.rows(data.texts[:5], asked, batch["mask"].shape[1])
+    of = rows["entity_of"]
+    assert len(rows["entity_mask"]) == 3
+    assert len(of) == 30
+    copies = {name: rows[name][of] for name in ("entity_characters", "entity_mask")}
+    apart = logits(made, batch, **rows | copies | {"entity_of": torch.arange(len(of))})
+    torch.testing.assert_close(logits(made, batch, **rows), apart, atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("features", [(), ("character",), ("object", "word")])
 def test_features_that_are_left_out_change_nothing(batch: dict[str, Any], features: tuple[str, ...]) -> None:
     made = network(features)
@@ -70,6 +86,7 @@ def test_linking_looks_at_the_mention_and_at_the_description(batch: dict[str, An
     assert not torch.equal(before, logits(made, batch, mention=rows["mention"].roll(1, dims=1)))
     other = rows["entity_characters"].roll(1, dims=0), rows["entity_mask"].roll(1, dims=0)
     assert not torch.equal(before, logits(made, batch, entity_characters=other[0], entity_mask=other[1]))
+    assert not torch.equal(before, logits(made, batch, entity_of=rows["entity_of"].roll(1)))
     # Not at another row.
     first = {name: values[:1] for name, values in rows.items()}
     torch.testing.assert_close(logits(made, batch, **first)[0], before[0])
