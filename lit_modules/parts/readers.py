@@ -46,10 +46,11 @@ class RecurrentReader(nn.Module):
 
     def resize(self, characters: int, word_dim: int) -> None:
         """Make tables for V characters, of which number 0 is padding, and for word vectors of d numbers."""
-        table = 0.05 * torch.randn(characters, self.dim)
+        device = next(self.texts.parameters()).device
+        table = 0.05 * torch.randn(characters, self.dim, device=device)
         table[:1] = 0
         self.characters = nn.Embedding.from_pretrained(table, freeze=False, padding_idx=0 if characters else None)
-        projection = torch.randn(self.dim, word_dim) * max(word_dim, 1) ** -0.5
+        projection = torch.randn(self.dim, word_dim, device=device) * max(word_dim, 1) ** -0.5
         self.words = nn.Parameter(projection, requires_grad=word_dim > 0)
 
     def use_word_vectors(self, vectors: Tensor | None) -> None:

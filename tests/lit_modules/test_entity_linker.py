@@ -344,3 +344,9 @@ def test_an_encoder_reads_no_words(trainer: Make, tmp_path: Path) -> None:
     module = EntityLinker(encoder=str(tiny_encoder(tmp_path / "bert")))
     with pytest.raises(ValueError, match=r"pieces of its own: leave data\.word_vectors out"):
         trainer(max_epochs=1).fit(module, TinyLinking(pieces=True, words=True))
+
+
+def test_mixed_precision(trainer: Make) -> None:
+    made = trainer(max_epochs=15, precision="bf16-mixed")
+    made.fit(EntityLinker(**LEARNS), TinyLinking())
+    assert made.callback_metrics["val/f1"] > 0.9
