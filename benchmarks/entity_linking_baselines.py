@@ -40,7 +40,7 @@ def baseline_rows(task: str, files: Mapping[str, str], cache: str) -> list[dict[
     found = _linking(kb, files) if task == "wordnet" else _frequency(kb, files)
     empty = dict.fromkeys(COLUMNS, "")
     return [
-        {"task": task, "method": name} | empty | {score: f"{value:.6f}" for score, value in scores.items()}
+        {"task": task, "method": name, **empty, **{score: f"{value:.6f}" for score, value in scores.items()}}
         for name, scores in found.items()
     ]
 

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 
@@ -102,7 +103,7 @@ def predict(folder: Path) -> Measured:
     lines = lines[: max(1, round(_PREDICTED * len(lines)))]
     wanted.write_text("".join(lines), encoding="utf-8")
     seed_everything(0, verbose=False)
-    paths = {"knowledge": str(files.knowledge), "train": str(files.train), "predict": str(wanted)}
+    paths: dict[str, Any] = {"knowledge": str(files.knowledge), "train": str(files.train), "predict": str(wanted)}
     data = EntityLinkingDataModule(**paths, cache_dir=_cache(folder), val_fraction=0)
     learning = _seconds(lambda: data.setup("fit"))
     clock, linker = _Clock(), EntityLinker(learning_rate=3e-3, restrict_candidates=False)

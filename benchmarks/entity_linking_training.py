@@ -31,7 +31,7 @@ class EpochCounter(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the scores."""
-        self.measured.append({"epoch": trainer.current_epoch + 1} | scores(trainer.callback_metrics))
+        self.measured.append({"epoch": trainer.current_epoch + 1, **scores(trainer.callback_metrics)})
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count."""
