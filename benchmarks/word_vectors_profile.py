@@ -34,6 +34,8 @@ PURPOSES = {
     "aten::log_": "the cost itself, which is logged",
     "aten::mul": "gradients times a factor, for autograd and for the optimizer",
     "aten::where": "windows",
+    "aten::scatter_add_": "a part of index_add_",
+    "aten::nonzero": "which rows a batch touches",
 }
 
 
