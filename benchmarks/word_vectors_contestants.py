@@ -168,25 +168,34 @@ class _Clock(Callback):
         self._advance(1)
 
 
+def text_of(corpus: Corpus, seed: int, cache: str) -> TextDataModule:
+    """A corpus as ours reads it."""
+    return TextDataModule(
+        str(corpus.path),
+        lowercase=False,
+        keep_punctuation=True,
+        min_count=MIN_COUNT,
+        subsample=SUBSAMPLE,
+        window=WINDOW,
+        batch_size=BATCH_SIZE,
+        val_fraction=0,
+        seed=seed,
+        cache_dir=cache,
+    )
+
+
+def model_of(method: str) -> LibraryEmbedding:
+    """One of ours, untrained."""
+    return LibraryEmbedding(**SETTINGS, **OPTIMIZERS[method])
+
+
 def ours(corpus: Corpus, epochs: int, seed: int, advance: Advance, *, name: str) -> Trained:
     """LibraryEmbedding on TextDataModule's batches under a bare Trainer; the cache of the text is made anew."""
     seed_everything(seed, verbose=False)
     clock = _Clock(advance)
     with tempfile.TemporaryDirectory() as cache:
         start = time.perf_counter()
-        data = TextDataModule(
-            str(corpus.path),
-            lowercase=False,
-            keep_punctuation=True,
-            min_count=MIN_COUNT,
-            subsample=SUBSAMPLE,
-            window=WINDOW,
-            batch_size=BATCH_SIZE,
-            val_fraction=0,
-            seed=seed,
-            cache_dir=cache,
-        )
-        model = LibraryEmbedding(**SETTINGS, **OPTIMIZERS[name])
+        data, model = text_of(corpus, seed, cache), model_of(name)
         trainer = bare_trainer([clock], max_epochs=epochs, limit_val_batches=0)
         trainer.fit(model, datamodule=data)
         end = time.perf_counter()
