@@ -92,7 +92,7 @@ class RowAdagrad(_RowOptimizer):
 
     A batch of words holds a frequent one a hundred times, and its gradients, all taken at the same point, would
     overshoot if they were summed at the rate that a rare word needs: h grows with them, and a row that was touched
-    often moves by ever less. Two passes over 5.9 million English words do as much for word vectors as five with SGD.
+    often moves by ever less.
 
     Source: Duchi et al. 2011 (JMLR 12, 2121), with the mean of the squares over a row in place of the squares.
 
