@@ -428,3 +428,13 @@ def test_floor_plan_on_shelves(p: Tensor, arguments: dict[str, Any], shelves: An
     assert len({tuple(row) for row in numbers.tolist()}) == 24
     assert (numbers.min(axis=0) >= 0).all()
     assert (numbers.max(axis=0) < places).all()
+
+
+def test_noise_power_is_that_of_the_draws() -> None:
+    counts = [1000.0, 10.0, 1.0, 1.0]
+    module = skip_gram(noise_power=0, items=list("abcd"), counts=counts)
+    assert module.noise.probabilities.tolist() == [0.25] * 4
+    drawn = module.noise.draw(8000, keyed_generator(0, "test")).bincount(minlength=4)
+    assert all(abs(number - 2000) < 200 for number in drawn.tolist())
+    usual = skip_gram(items=list("abcd"), counts=counts).noise.draw(8000, keyed_generator(0, "test"))
+    assert (usual == 0).float().mean() > 0.9
