@@ -42,20 +42,20 @@ class Behavior:
     @classmethod
     def fit(cls, texts: Iterable[LinkingText], matcher: NameMatcher, kb: KnowledgeBase, ratio: float = 5.0) -> Behavior:
         """Returns the statistics of training texts, which are read once."""
-        labelled, unlabelled, links = Counter[int](), Counter[int](), Counter[tuple[int, int]]()
+        labeled, unlabeled, links = Counter[int](), Counter[int](), Counter[tuple[int, int]]()
         for text in texts:
             names = set()
             for name, row in _labels(text, kb):
                 names.add(name)
                 if row is not None:
                     links[name, row] += 1
-            labelled.update(names)
-            unlabelled.update({name for _, _, name in matcher.cover(text.text)} - names)
+            labeled.update(names)
+            unlabeled.update({name for _, _, name in matcher.cover(text.text)} - names)
         found = cls(kb, ratio=ratio)
-        seen = sorted(labelled.keys() | unlabelled.keys())
+        seen = sorted(labeled.keys() | unlabeled.keys())
         pairs = [(name, row, count) for (name, row), count in links.items()]
         found._set(
-            np.array([(name, labelled[name], unlabelled[name]) for name in seen], np.int64).reshape(-1, 3),
+            np.array([(name, labeled[name], unlabeled[name]) for name in seen], np.int64).reshape(-1, 3),
             np.array(sorted(pairs, key=lambda pair: pair[0]), np.int64).reshape(-1, 3),
         )
         return found
@@ -95,9 +95,9 @@ class Behavior:
 
     def _set(self, counts: NDArray[np.int64], links: NDArray[np.int64]) -> None:
         self.counts, self.links = counts, links
-        names, labelled, unlabelled = counts.T
+        names, labeled, unlabeled = counts.T
         self.allowed = np.ones(self.kb.num_names, bool)
-        self.allowed[names[(unlabelled + 1) / (labelled + 1) >= self.ratio]] = False
+        self.allowed[names[(unlabeled + 1) / (labeled + 1) >= self.ratio]] = False
 
     def _links(self, name: int) -> NDArray[np.int64]:
         return self.links[slice(*self.links[:, 0].searchsorted([name, name + 1]))]

@@ -5,6 +5,7 @@ are in docs/library_embedding.md.
 """
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch.optim.optimizer import ParamsT
 from lit_modules.parts.flows import Closure, evaluated
 
 
-class _RowOptimizer(Optimizer):
+class _RowOptimizer(Optimizer, ABC):
     """Moves each row by its gradient times -lr and a number that a subclass finds for it."""
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -41,13 +42,13 @@ class _RowOptimizer(Optimizer):
                     table.index_add_(0, rows, moves, alpha=-group["lr"])
         return loss
 
+    @abstractmethod
     def _check(self, group: dict[str, Any]) -> None:
         """Raise ValueError for a setting out of its range."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _scales(self, table: Tensor, group: dict[str, Any], rows: Tensor, norms: Tensor) -> Tensor:
         """(R,) for the rows (R,) of a table, whose gradients have the norms (R,)."""
-        raise NotImplementedError
 
 
 class RowSGD(_RowOptimizer):

@@ -14,8 +14,7 @@ def window_pairs(tokens: Tensor, sentences: Tensor, by_distance: Tensor) -> tupl
         sentences: (B,), a number that changes where the sentence does.
         by_distance: what a context at a distance of 1, ..., W counts (W,).
     """
-    # A number may come back in a later sentence: count the changes.
-    sentence = torch.cat([sentences[:1] * 0, (sentences[1:] != sentences[:-1]).cumsum(0)])
+    sentence = numbered(sentences)
     centers, contexts, weights = [tokens[:0]], [tokens[:0]], [by_distance[:0]]
     for offset in range(1, min(len(by_distance), len(tokens) - 1) + 1):
         together = sentence[:-offset] == sentence[offset:]
@@ -24,3 +23,12 @@ def window_pairs(tokens: Tensor, sentences: Tensor, by_distance: Tensor) -> tupl
         contexts += [right, left]
         weights.append(by_distance[offset - 1].expand(2 * len(left)))
     return torch.cat(centers), torch.cat(contexts), torch.cat(weights)
+
+
+def numbered(sentences: Tensor) -> Tensor:
+    """The sentence of each token (B,) by a number that no later one has: 0, 1, 2, ...
+
+    Args:
+        sentences: (B,), a number that changes where the sentence does, and may come back.
+    """
+    return torch.cat([sentences[:1] * 0, (sentences[1:] != sentences[:-1]).cumsum(0)])
