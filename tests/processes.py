@@ -1,7 +1,18 @@
 """Several processes in a test."""
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
+
+ROOT = Path(__file__).resolve().parents[1]
+Results = dict[tuple[str, int, int], Any]
 
 
 class LeaveTogether(Callback):
@@ -15,3 +26,28 @@ class LeaveTogether(Callback):
         if trainer.world_size > 1 and dist.is_initialized():
             dist.barrier()
             dist.destroy_process_group()
+
+
+def results_of(script: str, folder: Path, cases: Iterable[str], timeout: int) -> Results:
+    """What each process of a script had at the end, with one and with two processes: by (case, devices, rank).
+
+    Args:
+        script: its name in tests/lit_modules; takes the folder and the number of processes, and saves what each has as
+            CASE-DEVICES-RANK.pt.
+        folder: for that.
+        cases: of the script.
+        timeout: seconds that each of both runs may take.
+    """
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    for devices in ("1", "2"):
+        command = [sys.executable, str(ROOT / "tests/lit_modules" / script), str(folder), devices]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+    keys = [(case, devices, rank) for case in cases for devices in (1, 2) for rank in range(devices)]
+    return {k: torch.load(folder / "{}-{}-{}.pt".format(*k), weights_only=True) for k in keys}
+
+
+def difference(a: dict[str, Any], b: dict[str, Any]) -> float:
+    """The largest between tensors of the same names."""
+    assert a.keys() == b.keys()
+    return max((a[k] - b[k]).abs().max().item() for k in a if a[k].numel())

@@ -1,9 +1,5 @@
 """Two processes on the halves of a batch equal one process on the whole."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +14,7 @@ from lit_modules.parts.distributed import (
     rank_and_world_size,
 )
 from tests.lit_modules.two_processes import CASES
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.processes import Results, difference, results_of
 
 
 def test_one_process_is_the_identity() -> None:
@@ -41,20 +36,10 @@ def test_rows_must_divide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int, int], Any]:
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """(case, devices, rank) to what that process had at the end."""
     folder = tmp_path_factory.mktemp("two_processes")
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    for devices in ("1", "2"):
-        command = [sys.executable, str(ROOT / "tests/lit_modules/two_processes.py"), str(folder), devices]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-    keys = [(case, devices, rank) for case in CASES for devices in (1, 2) for rank in range(devices)]
-    return {k: torch.load(folder / "{}-{}-{}.pt".format(*k), weights_only=True) for k in keys}
-
-
-def difference(a: dict[str, Any], b: dict[str, Any]) -> float:
-    return max((a[k] - b[k]).abs().max().item() for k in a)
+    return results_of("two_processes.py", folder, CASES, timeout=120)
 
 
 @pytest.mark.slow

@@ -1,15 +1,10 @@
 """LibraryEmbedding on the planted library: the sizes that the article's spec found, and two processes against one."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from lightning.pytorch import Trainer
 from scipy.stats import spearmanr
 
@@ -17,8 +12,8 @@ from lit_modules import LibraryEmbedding
 from lit_modules.parts.places import smallest_distance
 from tests.lit_modules.libraries import Library, conditional_entropy, planted_library
 from tests.lit_modules.library_processes import CASES
+from tests.processes import Results, difference, results_of
 
-ROOT = Path(__file__).resolve().parents[2]
 Trained = Callable[..., tuple[LibraryEmbedding, float]]
 
 
@@ -89,21 +84,10 @@ def test_the_first_cost_is_a_floor_plan(trained: Trained, library: Library) -> N
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int, int], Any]:
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """(case, devices, rank) to what that process had at the end."""
     folder = tmp_path_factory.mktemp("processes")
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    for devices in ("1", "2"):
-        command = [sys.executable, str(ROOT / "tests/lit_modules/library_processes.py"), str(folder), devices]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-    keys = [(case, devices, rank) for case in CASES for devices in (1, 2) for rank in range(devices)]
-    return {k: torch.load(folder / "{}-{}-{}.pt".format(*k), weights_only=True) for k in keys}
-
-
-def difference(a: dict[str, Any], b: dict[str, Any]) -> float:
-    assert a.keys() == b.keys()
-    return max((a[k] - b[k]).abs().max().item() for k in a)
+    return results_of("library_processes.py", folder, CASES, timeout=240)
 
 
 @pytest.mark.slow
