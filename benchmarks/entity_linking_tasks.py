@@ -101,15 +101,18 @@ TRIED: dict[str, dict[str, Setting]] = {
         for dropout in (0.2, 0.4)
     },
     "ckbqa, encoder": {
-        f"encoder's rate {rate:g}": Setting(5, 0.98, _ENCODER | {"encoder_learning_rate": rate}, {"candidates": 4})
+        f"encoder's rate {rate:g}": Setting(12, 0.98, _ENCODER | {"encoder_learning_rate": rate}, {"candidates": 4})
         for rate in (1e-4, 3e-5)
     },
     "ccks2019": {f"dropout {dropout}": Setting(10, 0.99, {"dropout": dropout}) for dropout in (0.2, 0.4)},
     "wordnet, encoder": {
         f"encoder's rate {rate:g}": Setting(
-            5, 0.99, _ENCODER | {"encoder_learning_rate": rate, "hidden": 128}, {"candidates": 8}
+            3,
+            0.995,
+            _ENCODER | {"encoder_learning_rate": rate, "hidden": 128, "lr_schedule": "linear"},
+            {"candidates": 8, "batch_size": 128},
         )
-        for rate in (1e-4, 2e-4, 5e-5)
+        for rate in (5e-5, 1e-4)
     },
 }
 # What a family's setting is chosen by.

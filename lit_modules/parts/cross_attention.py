@@ -25,20 +25,24 @@ class CrossAttention(nn.Module):
         Args:
             x: (R, L, width), the one.
             over: (R, M, width), the other one.
-            mask: (R, M) bool, false where ``over`` is padding.
+            mask: (R, M) bool, false where ``over`` is padding; where all of it is, there is nothing to take: 0.
 
         Returns:
             (R, L, heads * head_dim).
         """
+        empty = ~mask.any(dim=1)
         q, k, v = self.query(x), self.key(over), self.value(over)
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
-        attended = scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
-        return attended.transpose(1, 2).flatten(2)
+        # Not every kernel knows what a softmax over nothing is.
+        visible = mask | empty[:, None]
+        attended = scaled_dot_product_attention(q, k, v, attn_mask=visible[:, None, None, :])
+        return attended.transpose(1, 2).flatten(2).masked_fill(empty[:, None, None], 0)
 
 
 def masked_max(x: Tensor, mask: Tensor) -> Tensor:
-    """The largest values (R, width) over the positions of x (R, L, width) at which mask (R, L) is true."""
-    return x.masked_fill(~mask[..., None], torch.finfo(x.dtype).min).amax(dim=1)
+    """The largest values (R, width) over the positions of x (R, L, width) at which mask (R, L) is true; 0 over none."""
+    largest = x.masked_fill(~mask[..., None], torch.finfo(x.dtype).min).amax(dim=1)
+    return largest.masked_fill(~mask.any(dim=1, keepdim=True), 0)
 
 
 def masked_mean(x: Tensor, weights: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import relu
+from torch.nn.functional import cosine_similarity, relu
 
 from lit_modules.parts.cross_attention import CrossAttention, masked_max, masked_mean
 from lit_modules.parts.readers import PretrainedReader, RecurrentReader
@@ -16,6 +16,10 @@ FEATURES = ("character", "word", "object")
 
 class LinkingNetwork(nn.Module):
     """Steps 3 and 4 of the article on what a reader has read.
+
+    A pretrained reader knows what means the same before any training, but step 4 would have to learn anew to compare:
+    on example sentences of WordNet, with a network of sentence embeddings, it got 0.29 of the ambiguous names right,
+    where the larger cosine of sentence and description alone gets 0.49. So there the logit has a term of this cosine.
 
     Args:
         reader: of texts and descriptions.
@@ -44,6 +48,7 @@ class LinkingNetwork(nn.Module):
         self.over_description = CrossAttention(2 * hidden, heads, head_dim)
         self.over_query = CrossAttention(2 * hidden, heads, head_dim)
         self.dense, self.linked = nn.Linear(2 * attended + 2 * hidden, 2 * hidden), nn.Linear(2 * hidden, 1)
+        self.similarity = Similarity() if isinstance(reader, PretrainedReader) else None
 
     def read(self, batch: Mapping[str, Tensor]) -> Tensor:
         """The encoding (B, L, width) of a batch's texts, 0 where there is padding."""
@@ -65,13 +70,14 @@ class LinkingNetwork(nn.Module):
         """
         text_of, mention = rows["text_of"], rows["mention"]
         added = torch.cat([mention[..., None], rows["features"][..., self.columns]], dim=2)
-        mask = mask[text_of]
-        q = self.query(torch.cat([encoding[text_of], added.to(encoding.dtype)], dim=2), mask)
+        mask, text = mask[text_of], encoding[text_of]
+        q = self.query(torch.cat([text, added.to(encoding.dtype)], dim=2), mask)
         d, description_mask = (read.index_select(0, rows["entity_of"]) for read in self.reader.read_descriptions(rows))
         seen = masked_max(self.over_description(q, d, description_mask), mask)
         seeing = masked_max(self.over_query(d, q, mask), description_mask)
         pooled = torch.cat([seen, seeing, masked_mean(q, mention)], dim=1)
-        return self.linked(relu(self.dense(pooled))).squeeze(1)
+        logits = self.linked(relu(self.dense(pooled))).squeeze(1)
+        return logits if self.similarity is None else logits + self.similarity(text, mask, d, description_mask)
 
     def without_encoder(self) -> nn.Module:
         """All parameters but those of a pretrained encoder."""
@@ -82,5 +88,21 @@ class LinkingNetwork(nn.Module):
     def untouched(self) -> Tensor:
         """0, with a gradient of 0 for what only :meth:`link` uses: DDP waits for all gradients in each step."""
         linking = (self.query, self.over_description, self.over_query, self.dense, self.linked)
-        parts = [*linking, self.reader.descriptions]
+        parts = [*linking, self.reader.descriptions, *([] if self.similarity is None else [self.similarity])]
         return torch.stack([0 * p.sum() for part in parts for p in part.parameters()]).sum()
+
+
+class Similarity(nn.Module):
+    """A logit (R,) of the cosine between the means of two sequences: 10 (a cos + b), at first 10 (cos - 1/2).
+
+    The factor lets a and b, which move by about a learning rate a step, get anywhere within some hundred steps.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.offset = nn.Parameter(torch.ones(())), nn.Parameter(torch.full((), -0.5))
+
+    def forward(self, x: Tensor, mask: Tensor, y: Tensor, y_mask: Tensor) -> Tensor:
+        """x (R, L, width) with a mask (R, L), y (R, M, width) with another (R, M), neither false in all of a row."""
+        cosine = cosine_similarity(masked_mean(x, mask), masked_mean(y, y_mask), dim=1)
+        return 10 * (self.scale * cosine + self.offset)

@@ -93,6 +93,8 @@ class RecurrentReader(nn.Module):
 class PretrainedReader(nn.Module):
     """A transformers model for both, whose hidden states are projected; characters take the state of their piece.
 
+    Both projections start as the same orthogonal one, so that what the model has close together stays so.
+
     Args:
         model: the network, as :func:`load_encoder` or :func:`encoder_of` gives it.
         width: numbers that its states are projected to.
@@ -105,6 +107,11 @@ class PretrainedReader(nn.Module):
         self.dropout = nn.Dropout(dropout)
         states = self._config.hidden_size
         self.texts, self.descriptions = nn.Linear(states + 2, width), nn.Linear(states, width)
+        nn.init.orthogonal_(self.descriptions.weight)
+        nn.init.zeros_(self.descriptions.bias)
+        with torch.no_grad():
+            self.texts.weight[:, :states] = self.descriptions.weight
+            self.texts.bias.zero_()
 
     @property
     def _config(self) -> Any:

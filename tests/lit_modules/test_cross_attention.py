@@ -30,3 +30,17 @@ def test_pooling_leaves_padding_out() -> None:
     x = torch.tensor([[[-3.0, 1.0], [-1.0, -2.0], [9.0, 9.0]]])
     assert masked_max(x, torch.tensor([[True, True, False]])).tolist() == [[-1, 1]]
     assert masked_mean(x, torch.tensor([[1.0, 1.0, 0.0]])).tolist() == [[-2, -0.5]]
+
+
+def test_nothing_is_read_from_an_empty_sequence() -> None:
+    """0, and gradients that are numbers: in place of the least float32, which turned a training to NaN."""
+    attention = CrossAttention(6, heads=2, head_dim=3)
+    x, over = torch.randn(2, 4, 6, requires_grad=True), torch.randn(2, 5, 6)
+    mask = torch.tensor([[True] * 5, [False] * 5])
+    attended, largest = attention(x, over, mask), masked_max(x, mask[:, :4])
+    assert not attended[1].any()
+    assert not largest[1].any()
+    assert attended[0].all()
+    (attended.sum() + largest.sum()).backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()

@@ -93,6 +93,17 @@ def test_characters_take_the_state_of_their_piece(folder: Path) -> None:
     assert d.shape == (*mask.shape, 6)
 
 
+@pytest.mark.parametrize("width", [6, 16, 20])
+def test_what_a_pretrained_network_has_close_together_starts_close_together(folder: Path, width: int) -> None:
+    """Texts and descriptions are projected alike; no angle changes where the projection is wide enough."""
+    reader = PretrainedReader(load_encoder(str(folder)), width, 0.0)
+    state, other = torch.randn(2, 16)
+    text, description = reader.texts(torch.cat([state, torch.zeros(2)])), reader.descriptions(other)
+    torch.testing.assert_close(reader.descriptions(state), text)
+    if width >= 16:
+        torch.testing.assert_close(text @ description, state @ other)
+
+
 def test_padding_makes_no_difference_to_a_pretrained_reader(folder: Path) -> None:
     data = TinyLinking(pieces=True)
     reader = PretrainedReader(load_encoder(str(folder)), 6, 0.0)
