@@ -319,7 +319,7 @@ def test_averaged_weights_are_those_that_are_evaluated(trainer: Make, tmp_path: 
 def test_an_encoder_in_place_of_the_lstm(trainer: Make, tmp_path: Path) -> None:
     folder = tiny_encoder(tmp_path / "bert")
     module = EntityLinker(**LEARNS, encoder=str(folder), encoder_learning_rate=1e-2)
-    made = trainer(max_epochs=10)
+    made = trainer(max_epochs=20)
     made.fit(module, TinyLinking(pieces=True))
     assert made.callback_metrics["val/f1"] > 0.9
     groups = {group["name"]: group for group in made.optimizers[0].param_groups}
