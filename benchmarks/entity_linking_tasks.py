@@ -74,6 +74,8 @@ TASKS: dict[str, tuple[Options, Options]] = {
 # Tasks whose texts are held out by entity, as their develop parts are.
 BY_ENTITY = ("wordnet",)
 FULL = "full model"
+VECTORS = "with word vectors"
+WIDER = "wider, with word vectors"
 PRETRAINED = "pretrained encoder"
 VARIANTS: dict[str, dict[str, Variant]] = {
     "ckbqa": {
@@ -84,7 +86,9 @@ VARIANTS: dict[str, dict[str, Variant]] = {
         "no object feature": Variant("ckbqa", "ckbqa", {"features": ["character", "word"]}),
         "no features": Variant("ckbqa", "ckbqa", {"features": []}),
         "no averaged weights": Variant("ckbqa", "ckbqa", averaged=False),
-        "with word vectors": Variant("ckbqa", "ckbqa", needs="vectors"),
+        VECTORS: Variant("ckbqa", "ckbqa", needs="vectors"),
+        "wider": Variant("ckbqa", "ckbqa, wider", {"hidden": 128}),
+        WIDER: Variant("ckbqa", "ckbqa, wider", {"hidden": 128}, needs="vectors"),
         PRETRAINED: Variant("ckbqa", "ckbqa, encoder", needs="chinese"),
     },
     "ccks2019": {FULL: Variant("ccks2019", "ccks2019")},
@@ -99,6 +103,10 @@ TRIED: dict[str, dict[str, Setting]] = {
         )
         for candidates in (1, 4)
         for dropout in (0.2, 0.4)
+    },
+    "ckbqa, wider": {
+        f"candidates 1, dropout {dropout}": Setting(20, 0.98, {"dropout": dropout}, {"candidates": 1})
+        for dropout in (0.4, 0.5)
     },
     "ckbqa, encoder": {
         f"encoder's rate {rate:g}": Setting(12, 0.98, _ENCODER | {"encoder_learning_rate": rate}, {"candidates": 4})
@@ -116,7 +124,13 @@ TRIED: dict[str, dict[str, Setting]] = {
     },
 }
 # What a family's setting is chosen by.
-MEASURE = {"ckbqa": "f1", "ckbqa, encoder": "f1", "ccks2019": "f1", "wordnet, encoder": "linking_accuracy"}
+MEASURE = {
+    "ckbqa": "f1",
+    "ckbqa, wider": "f1",
+    "ckbqa, encoder": "f1",
+    "ccks2019": "f1",
+    "wordnet, encoder": "linking_accuracy",
+}
 
 
 # ---- Files ----

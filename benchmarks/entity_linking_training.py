@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 
 from benchmarks.entity_linking_tasks import LinkingTask
 from benchmarks.runs import Advance, Results, bare_trainer
-from callbacks import ExponentialMovingAverage, Word2VecExport
+from callbacks import ExponentialMovingAverage, NonFiniteGuard, Word2VecExport
 from datamodules import EntityLinkingDataModule, TextDataModule
 from lit_modules import EntityLinker, LibraryEmbedding
 
@@ -71,7 +71,12 @@ def _fitted(
         torch.set_float32_matmul_precision("high")
     limit = None if task.minutes is None else {"seconds": round(60 * task.minutes)}
     trainer = bare_trainer(
-        [counter, *averages], accelerator=task.device, devices=1, max_epochs=task.steps, max_time=limit, **options
+        [counter, NonFiniteGuard(), *averages],
+        accelerator=task.device,
+        devices=1,
+        max_epochs=task.steps,
+        max_time=limit,
+        **options,
     )
     trainer.fit(model, datamodule=data)
     return trainer, model, data
