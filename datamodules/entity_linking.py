@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch.distributed
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 from torch import Tensor
@@ -19,18 +18,12 @@ from datamodules.knowledge_base import KnowledgeBase
 from datamodules.linking_batches import Candidates, LinkingEncoder
 from datamodules.linking_files import LinkingText
 from datamodules.linking_parts import EMBEDDED, PARTS, LinkingParts
-from datamodules.linking_sampling import (
-    EvaluationTexts,
-    LengthSampler,
-    TextStream,
-    TrainingTexts,
-    as_it_is,
-    entities_of,
-)
+from datamodules.linking_sampling import EvaluationTexts, TrainingTexts, entities_of
 from datamodules.linking_state import Learned
 from datamodules.loading import ResumableDataLoader
 from datamodules.name_matcher import NameMatcher
 from datamodules.segmenters import find_segmenter
+from datamodules.text_batches import LengthSampler, TextStream, as_it_is
 
 # What is learned hangs on them.
 _SETTINGS = ("segmenter", "whole_words", "behavior")
@@ -226,14 +219,12 @@ class EntityLinkingDataModule(LightningDataModule):
         texts = self._parts.texts("test")
         return self._loader(EvaluationTexts(texts, self.encoder), texts, shuffle=False)
 
-    def predict_dataloader(self) -> TextStream:
+    def predict_dataloader(self) -> TextStream[LinkingText]:
         """Returns the texts to predict on, in order, as they are read, less the first `skip_predictions`."""
         self._require("predict")
-        in_use = torch.distributed.is_available() and torch.distributed.is_initialized()
-        rank, size = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if in_use else (0, 1)
-        batch_size, skip = self.hparams["batch_size"], self.skip_predictions
+        skip = self.skip_predictions
         return TextStream(
-            lambda: self._parts.stream("predict"), self.encoder, batch_size, skip=skip, rank=rank, world_size=size
+            lambda: self._parts.stream("predict"), self.encoder.encode, self.hparams["batch_size"], skip=skip
         )
 
     def _learn(self) -> Learned:

@@ -2,73 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from datamodules.behavior import Behavior
 from datamodules.knowledge_base import KnowledgeBase
 from datamodules.linking_batches import LinkingEncoder
 from datamodules.linking_files import LinkingText
-from datamodules.loading import ShardedSampler, random_generator
-
-# Batches whose texts are sorted by length together: more of them mean less padding and less chance.
-_POOL = 50
-
-
-class LengthSampler(ShardedSampler):
-    """Batches of texts of like length, each text once; what is numbered is (epoch, text).
-
-    In each epoch the texts are drawn into pools of 50 global batches, each pool is sorted by length and cut into
-    batches, and the batches are shuffled; the texts left over make the last, smaller batch. Without `shuffle` all are
-    sorted, the longest first, so that one that takes too much memory does so at once.
-
-    Row numbers are epoch * N + text: whoever fetches them, in whatever process, knows the epoch too.
-
-    Args:
-        lengths: of the N texts.
-        batch_size: texts in a batch of one process.
-        seed: of the order.
-        shuffle: whether each epoch has an order of its own.
-        fresh: if not, all epochs are as the first.
-        process: `rank` and `world_size`, by default as `torch.distributed` says.
-    """
-
-    def __init__(
-        self,
-        lengths: Sequence[int],
-        batch_size: int,
-        *,
-        seed: int = 0,
-        shuffle: bool = True,
-        fresh: bool = True,
-        **process: int,
-    ) -> None:
-        super().__init__(len(lengths), batch_size, seed=seed, shuffle=shuffle, drop_last=False, **process)
-        self._lengths = torch.tensor(lengths)
-        self._fresh = fresh
-
-    def batches(self, start: int = 0) -> Iterator[Tensor]:
-        """Yields the row numbers (int64, one dimension) of each batch of this process, from batch `start` on."""
-        epoch = self.epoch if self.shuffle and self._fresh else 0
-        order = self._shuffled(epoch) if self.shuffle else self._lengths.argsort(descending=True, stable=True)
-        order += epoch * self.size
-        for batch in range(start, self.num_batches):
-            yield order[slice(*self.bounds(batch))]
-
-    def _shuffled(self, epoch: int) -> Tensor:
-        generator = random_generator(self.seed, epoch, "order")
-        order, rows = torch.randperm(self.size, generator=generator), self.batch_size * self.num_replicas
-        full = self.size // rows
-        pools = order[: full * rows].split(_POOL * rows)
-        batches = torch.cat([pool[self._lengths[pool].argsort(stable=True)] for pool in pools]).view(full, rows)
-        return torch.cat([batches[torch.randperm(full, generator=generator)].flatten(), order[full * rows :]])
+from datamodules.loading import random_generator
 
 
 class EvaluationTexts(Dataset[Any]):
@@ -168,45 +114,6 @@ class TrainingTexts(Dataset[Any]):
         return np.array([right if is_right else order[0]])
 
 
-class TextStream:
-    """Batches of texts in their order, one at a time; it can be gone through any number of times.
-
-    Of W processes each gets a contiguous part of W * B texts that follow one another, so that all have the same number
-    of batches; the last ones may be smaller, or have no text at all.
-
-    Args:
-        texts: gives them from the first one on.
-        encoder: makes batches.
-        batch_size: texts B in a batch of one process.
-        skip: how many of the first texts are left out.
-        rank: this process.
-        world_size: number of processes W.
-    """
-
-    def __init__(
-        self,
-        texts: Callable[[], Iterable[LinkingText]],
-        encoder: LinkingEncoder,
-        batch_size: int,
-        *,
-        skip: int,
-        rank: int,
-        world_size: int,
-    ) -> None:
-        self._texts = texts
-        self._encoder = encoder
-        self._rows = batch_size * world_size
-        self._skip = skip
-        self._rank = rank
-        self._world_size = world_size
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        texts = islice(self._texts(), self._skip, None)
-        while found := list(islice(texts, self._rows)):
-            start, end = (len(found) * rank // self._world_size for rank in (self._rank, self._rank + 1))
-            yield self._encoder.encode(found[start:end])
-
-
 def entities_of(
     kb: KnowledgeBase, text: LinkingText, start: int, end: int, behavior: Behavior | None = None
 ) -> NDArray[np.int64]:
@@ -220,8 +127,3 @@ def entities_of(
         return np.zeros(0, np.int64)
     linked = kb.candidates(name)[:0] if behavior is None else behavior.linked(name)
     return np.asarray(linked if len(linked) else kb.candidates(name), np.int64)
-
-
-def as_it_is(batch: Any) -> Any:
-    """Returns a batch that a data set here has made: there is nothing left to collate."""
-    return batch
