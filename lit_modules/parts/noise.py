@@ -21,8 +21,12 @@ def run_seed() -> int:
 
 def keyed_generator(step: int, stream: str) -> torch.Generator:
     """A CPU generator whose state is a hash of the run's seed, ``step`` and ``stream``."""
-    key = f"{run_seed()}/{step}/{stream}".encode()
-    digest = hashlib.blake2b(key, digest_size=8).digest()
+    return generator_of(f"{run_seed()}/{step}/{stream}")
+
+
+def generator_of(key: str) -> torch.Generator:
+    """A CPU generator whose state is a hash of ``key`` and of nothing else, not even the run's seed."""
+    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
 

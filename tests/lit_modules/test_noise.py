@@ -50,3 +50,10 @@ def test_distributions() -> None:
     assert uniform.shape == (5000,)
     assert 0 <= uniform.min() <= uniform.max() <= 1
     assert abs(uniform.mean() - 0.5) < 0.02
+
+
+def test_a_key_of_its_own_knows_no_seed_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = torch.rand(3, generator=noise.generator_of("a"))
+    monkeypatch.setenv("PL_GLOBAL_SEED", "8")
+    assert torch.equal(torch.rand(3, generator=noise.generator_of("a")), drawn)
+    assert not torch.equal(torch.rand(3, generator=noise.generator_of("b")), drawn)
