@@ -120,7 +120,7 @@ class SupportsFloorPlan(Protocol):
 class SupportsSkippedPredictions(Protocol):
     """A datamodule that can begin to predict where an earlier run was cut off.
 
-    Its predict dataloader gives the inputs in their order, and `predict_step` one record for each. With several
+    Its predict dataloader gives the inputs in their order, and `predict_step` what is predicted of each. With several
     processes, which all have the same number of batches, the order is: the first batches of all, by rank, then their
     second ones, and so on.
     """

@@ -18,7 +18,7 @@ class Answers(LightningModule):
     Args:
         start: the number of the first weight; a checkpoint has its own.
         threshold: an argument that changes predictions.
-        returns: what `predict_step` returns, "records" or something wrong.
+        returns: what `predict_step` returns, "records", "several" (none to two for each question), or something wrong.
         step_seconds: how long a step sleeps, so that a test can interrupt it.
     """
 
@@ -33,8 +33,12 @@ class Answers(LightningModule):
     def predict_step(self, batch: list[str], batch_idx: int) -> Any:
         time.sleep(self.step_seconds)
         records = [{"text": text, "答": [len(text), float(self.weight)]} for text in batch]
+        several = [[record] * (len(text) % 3) for record, text in zip(records, batch, strict=True)]
         wrong = {"tensor": torch.zeros(2), "strings": batch, "tensors": [{"x": self.weight}] * len(batch)}
-        return {"records": records, "nan": [{"x": float("nan")}], "nothing": None, **wrong}[self.hparams["returns"]]
+        wrong["nested"] = [[[record]] for record in records]
+        return {"records": records, "several": several, "nan": [{"x": float("nan")}], "nothing": None, **wrong}[
+            self.hparams["returns"]
+        ]
 
 
 class Questions(LightningDataModule):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from callbacks import ExponentialMovingAverage, PredictionLines, prediction_lines
+from callbacks import ExponentialMovingAverage, PredictionLines
 from tests.callbacks.answers import Answers, Counted, Questions, Unskippable
 from tests.callbacks.modules import lightning_noise, quiet_trainer
 from tests.runner.command_line import finish, run_to_end, start, wait_for
@@ -46,9 +46,11 @@ def predict(
     trainer.predict(module, datamodule=source, return_predictions=False, ckpt_path=ckpt_path)
 
 
-def expected(questions: Path, weight: float = 1.5) -> bytes:
+def expected(questions: Path, weight: float = 1.5, *, several: bool = False) -> bytes:
     texts = questions.read_text().splitlines()
-    records = [{"text": text, "答": [len(text), weight]} for text in texts]
+    records = [
+        {"text": text, "答": [len(text), weight]} for text in texts for _ in range(len(text) % 3 if several else 1)
+    ]
     return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
 
 
@@ -64,15 +66,54 @@ def test_by_default_in_the_runs_folder(tmp_path: Path, questions: Path) -> None:
     assert (tmp_path / "predictions.jsonl").read_bytes() == expected(questions)
 
 
-def test_cut_off_anywhere(tmp_path: Path, questions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("returns", ["records", "several"])
+def test_cut_off_anywhere(tmp_path: Path, questions: Path, returns: str) -> None:
     """At every seventh byte, in the middle of characters too; the number of inputs a batch may be another."""
-    monkeypatch.setattr(prediction_lines, "_BLOCK", 64)
-    whole, path = expected(questions), tmp_path / "out.jsonl"
-    predict(path, questions)
+    whole, path = expected(questions, several=returns == "several"), tmp_path / "out.jsonl"
+    predict(path, questions, Answers(returns=returns))
     for cut in [0, 1, *range(3, len(whole), 7), len(whole) - 1, len(whole)]:
         path.write_bytes(whole[:cut])
-        predict(path, questions, batch_size=1 + cut % 5)
+        predict(path, questions, Answers(returns=returns), batch_size=1 + cut % 5)
         assert path.read_bytes() == whole, cut
+
+
+def test_records_cut_off_anywhere(tmp_path: Path, questions: Path) -> None:
+    """What is written between the lines of a batch and their record, at every byte of the records."""
+    whole, path, model = expected(questions, several=True), tmp_path / "out.jsonl", Answers(returns="several")
+    predict(path, questions, model)
+    beside = tmp_path / "out.jsonl.progress"
+    records = beside.read_bytes()
+    assert records.decode().splitlines()[0] == "0 0 0"
+    assert records.decode().splitlines()[-1] == f"17 {whole.count(10)} {len(whole)}"
+    for cut in range(len(records) - 1, records.index(b"\n"), -1):
+        beside.write_bytes(records[:cut])
+        path.write_bytes(whole[: len(whole) - cut % 3])
+        predict(path, questions, model, batch_size=3)
+        assert path.read_bytes() == whole, cut
+
+
+def test_inputs_without_lines_are_not_asked_again(tmp_path: Path, questions: Path) -> None:
+    asked: list[str] = []
+
+    class Silent(Answers):
+        def predict_step(self, batch: list[str], batch_idx: int) -> Any:
+            asked.extend(batch)
+            if len(asked) > 8:
+                raise InterruptedError
+            return [[] for _ in batch]
+
+    with pytest.raises(InterruptedError):
+        predict(tmp_path / "out.jsonl", questions, Silent())
+    assert (tmp_path / "out.jsonl").read_bytes() == b""
+    asked.clear()
+    with pytest.raises(InterruptedError):
+        predict(tmp_path / "out.jsonl", questions, Silent())
+    assert asked[0].startswith("问题 8 ")
+    (tmp_path / "out.jsonl").unlink()
+    asked.clear()
+    with pytest.raises(InterruptedError):
+        predict(tmp_path / "out.jsonl", questions, Silent())
+    assert asked[0].startswith("问题 0 ")
 
 
 def test_batches_are_written_when_they_are_done(tmp_path: Path, questions: Path) -> None:
@@ -183,6 +224,13 @@ def test_a_file_of_unknown_origin_is_left_alone(tmp_path: Path, questions: Path)
     assert_refused(path, "has lines, but out.jsonl.origin.json doesn't say of what", questions)
 
 
+@pytest.mark.parametrize("records", [None, b"", b"0 0 0\n4 four 99\n", b"0 0 0\n4 4\n", b"0 0 0\n4 4 50\n"])
+def test_a_file_of_unknown_progress_is_left_alone(tmp_path: Path, questions: Path, records: bytes | None) -> None:
+    path, beside = begun(tmp_path, questions), tmp_path / "out.jsonl.progress"
+    beside.unlink() if records is None else beside.write_bytes(records)
+    assert_refused(path, "has lines, but out.jsonl.progress doesn't say of which inputs", questions)
+
+
 def test_a_file_that_is_being_written_is_left_alone(tmp_path: Path, questions: Path) -> None:
     path = begun(tmp_path, questions)
     with FileLock(tmp_path / ".out.jsonl.lock"):
@@ -212,6 +260,7 @@ def test_going_on_needs_a_datamodule_that_can(tmp_path: Path, questions: Path) -
     [
         ("tensor", "predict_step of Answers returned a Tensor"),
         ("strings", "returned a list with a str"),
+        ("nested", "returned a list with a list"),
         ("nothing", "returned nothing"),
         ("tensors", "has no form in JSON: Object of type Parameter"),
         ("nan", "has no form in JSON: Out of range float values"),
@@ -278,18 +327,20 @@ def command(questions: Path, *arguments: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("devices", [1, 2])
-def test_killed_and_gone_on_with(tmp_path: Path, questions: Path, devices: int) -> None:
+@pytest.mark.parametrize(("devices", "returns"), [(1, "records"), (2, "records"), (2, "several")])
+def test_killed_and_gone_on_with(tmp_path: Path, questions: Path, devices: int, returns: str) -> None:
     """Twice killed within the work, through the command line, which writes no other files of predictions."""
-    path, words = tmp_path / "out.jsonl", command(questions, f"--trainer.devices={devices}", "--data.batch_size=1")
+    whole, path = expected(questions, several=returns == "several"), tmp_path / "out.jsonl"
+    words = command(questions, f"--trainer.devices={devices}", "--data.batch_size=1", f"--model.returns={returns}")
+    lines_of_all = whole.count(b"\n")
     for lines in (3, 8):
         running = start(tmp_path, *words, "--model.step_seconds=0.3")
         wait_for(lambda least=lines: path.exists() and path.read_bytes().count(b"\n") >= least, running)
         os.killpg(running.pid, signal.SIGKILL)
         finish(running, code=-signal.SIGKILL)
-        assert path.read_bytes().count(b"\n") < 17
-    assert f"predictions  {Path('out.jsonl')} (17 lines)" in run_to_end(tmp_path, *words)
-    assert path.read_bytes() == expected(questions)
+        assert path.read_bytes().count(b"\n") < lines_of_all
+    assert f"predictions  {Path('out.jsonl')} ({lines_of_all} lines)" in run_to_end(tmp_path, *words)
+    assert path.read_bytes() == whole
     assert not list(tmp_path.glob("runs/*/*/predictions*"))
     refused = run_to_end(tmp_path, *words, "--model.threshold=0.7", code=2)
     assert "error: out.jsonl has lines from something else: model.threshold=0.5 there, 0.7 here" in refused
