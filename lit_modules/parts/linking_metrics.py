@@ -9,29 +9,15 @@ difference how the texts were divided among them.
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+from lit_modules.parts.counts import Counts, ratio
 
 Mention = tuple[int, int]
 Link = tuple[int, int, str | None]
 
 
-class _Counts(Metric):
-    """Counts that are added up. Exact to 2^63: float32 would stand still at 2^24."""
-
-    def __init__(self, *names: str) -> None:
-        super().__init__()
-        for name in names:
-            self.add_state(name, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-
-    def _add(self, **counts: int) -> None:
-        for name, count in counts.items():
-            # Not in place: the states may be of a run in inference mode.
-            setattr(self, name, getattr(self, name) + count)
-
-
-class _SetF1(_Counts):
+class _SetF1(Counts):
     """Precision, recall and F1 of sets, one predicted and one right set for each text."""
 
     correct: Tensor
@@ -43,15 +29,14 @@ class _SetF1(_Counts):
 
     def _count(self, texts: Iterable[tuple[set[Any], set[Any]]]) -> None:
         for predicted, gold in texts:
-            self._add(correct=len(predicted & gold), predicted=len(predicted), gold=len(gold))
+            self.count(correct=len(predicted & gold), predicted=len(predicted), gold=len(gold))
 
     def compute(self) -> dict[str, Tensor]:
         """ "precision", "recall" and "f1" (scalars), each 0 where nothing was predicted, or nothing was to be found."""
-        correct = self.correct.double()
         return {
-            "precision": _ratio(correct, self.predicted),
-            "recall": _ratio(correct, self.gold),
-            "f1": _ratio(2 * correct, self.predicted + self.gold),
+            "precision": ratio(self.correct, self.predicted),
+            "recall": ratio(self.correct, self.gold),
+            "f1": ratio(2 * self.correct, self.predicted + self.gold),
         }
 
 
@@ -81,7 +66,7 @@ class LinkingF1(_SetF1):
         self._count((_links(found), _links(right)) for found, right in _texts(predicted, gold))
 
 
-class LinkingAccuracy(_Counts):
+class LinkingAccuracy(Counts):
     """How many mentions get the right id where the right mentions are given."""
 
     correct: Tensor
@@ -102,11 +87,11 @@ class LinkingAccuracy(_Counts):
             links, answers = _links(found), _links(right)
             if len({link[:2] for link in links}) < len(links):
                 raise ValueError(f"a mention has more than one predicted id, and accuracy needs one: {sorted(links)}")
-            self._add(correct=len(links & answers), gold=len(answers))
+            self.count(correct=len(links & answers), gold=len(answers))
 
     def compute(self) -> Tensor:
         """The share of right mentions that are linked to their id (scalar); 0 where there are none."""
-        return _ratio(self.correct.double(), self.gold)
+        return ratio(self.correct, self.gold)
 
 
 def _texts(predicted: Sequence[Any], gold: Sequence[Any]) -> Iterable[tuple[Any, Any]]:
@@ -125,7 +110,3 @@ def _links(found: Collection[Link]) -> set[Link]:
 
 def _is_nil(entity: str | None) -> bool:
     return entity is None or entity == "NIL"
-
-
-def _ratio(part: Tensor, whole: Tensor) -> Tensor:
-    return (part / whole.clamp(min=1)).float()

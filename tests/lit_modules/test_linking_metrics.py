@@ -1,20 +1,15 @@
 """The metrics equal a count by hand, on one process and on two."""
 
-import json
-import os
 import random
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from torchmetrics import Metric
 
 from lit_modules.parts.linking_metrics import Link, LinkingAccuracy, LinkingF1, MentionF1
+from tests.lit_modules.metric_processes import as_floats, on_two_processes
 
-ROOT = Path(__file__).resolve().parents[2]
 Texts = Sequence[Sequence[Link]]
 
 
@@ -33,11 +28,6 @@ def some_texts(number: int, seed: int = 0) -> tuple[Texts, Texts]:
 
 def is_nil(link: Link) -> bool:
     return link[2] in (None, "NIL")
-
-
-def as_floats(metric: Metric) -> dict[str, float]:
-    value: Any = metric.compute()
-    return {name: float(v) for name, v in (value if isinstance(value, dict) else {"accuracy": value}).items()}
 
 
 def brute_force(predicted: Texts, gold: Texts, cut: int) -> dict[str, float]:
@@ -72,7 +62,7 @@ def test_accuracy_equals_a_brute_force_count() -> None:
     metric.update(predicted, gold)
     answers = [(n, link) for n, links in enumerate(gold) for link in set(links) if not is_nil(link)]
     expected = sum(link in predicted[n] for n, link in answers) / len(answers)
-    assert as_floats(metric) == {"accuracy": pytest.approx(expected)}
+    assert as_floats(metric) == {"value": pytest.approx(expected)}
 
 
 def test_known_answers() -> None:
@@ -84,7 +74,7 @@ def test_known_answers() -> None:
     # Found are (0, 2), (4, 6) and (8, 9), which is NIL and wrong; right are (0, 2), (4, 6) and (3, 5).
     assert as_floats(mentions) == pytest.approx({"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3})
     assert as_floats(links) == pytest.approx({"precision": 1 / 3, "recall": 1 / 3, "f1": 1 / 3})
-    assert as_floats(accuracy) == pytest.approx({"accuracy": 1 / 3})
+    assert as_floats(accuracy) == pytest.approx({"value": 1 / 3})
 
 
 def test_mentions_need_no_ids() -> None:
@@ -123,19 +113,16 @@ def test_accuracy_takes_one_id_a_mention() -> None:
         LinkingAccuracy().update([[(0, 1, "a"), (0, 1, "b")]], [[(0, 1, "a")]])
 
 
-def test_two_processes_with_uneven_batches_equal_one(tmp_path: Path) -> None:
+def updated(batches: Sequence[Sequence[int]]) -> list[Metric]:
+    """Metrics of some of 100 texts, for one of two processes."""
     predicted, gold = some_texts(100)
     metrics = [MentionF1(), LinkingF1(), LinkingAccuracy()]
-    for metric in metrics:
-        metric.update(predicted, gold)
-    script = str(ROOT / "tests/lit_modules/linking_metrics_processes.py")
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    ranks = [
-        subprocess.Popen([sys.executable, script, str(tmp_path), rank], env=environment, stderr=subprocess.PIPE)
-        for rank in "01"
-    ]
-    for process in ranks:
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
-    results = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in "01"]
-    assert results == [[as_floats(metric) for metric in metrics]] * 2
+    for batch in batches:
+        for metric in metrics:
+            metric.update([predicted[n] for n in batch], [gold[n] for n in batch])
+    return metrics
+
+
+def test_two_processes_with_uneven_batches_equal_one(tmp_path: Path) -> None:
+    expected = [as_floats(metric) for metric in updated([range(100)])]
+    assert on_two_processes(__name__, tmp_path) == [expected * 2] * 2
