@@ -9,6 +9,11 @@ import torch
 from torch import Tensor
 
 
+def ordinary_tokens(tokens: Tensor, special: Sequence[int]) -> Tensor:
+    """Which of the tokens (...) aren't special, bool (...)."""
+    return ~torch.isin(tokens, torch.tensor(list(special), dtype=tokens.dtype, device=tokens.device))
+
+
 class SpanAutomaton:
     """A nondeterministic automaton over the places of the passages: each at which the next token may stand is marked.
 
@@ -24,9 +29,8 @@ class SpanAutomaton:
             end: the token that ends a sequence; allowed after at least one token, and never part of a span.
             banned: special tokens, never part of a span either: [PAD], [CLS], [UNK], [MASK].
         """
-        special = torch.tensor([end, *banned], dtype=passage.dtype, device=passage.device)
         self._passage, self._end = passage, end
-        self._ordinary = mask & ~torch.isin(passage, special)
+        self._ordinary = mask & ordinary_tokens(passage, [end, *banned])
         self._next = self._ordinary
         self._begun = torch.zeros(len(passage), dtype=torch.bool, device=passage.device)
 

@@ -7,6 +7,7 @@ each row has before it. Reordering or repeating rows, as beams do in each step, 
 Shapes: G passages of P tokens, R rows, V tokens of the vocabulary, S tokens that are stored for a passage.
 """
 
+import copy
 from typing import TYPE_CHECKING
 
 import torch
@@ -59,6 +60,12 @@ class KeyValueCache:
             roomy = stored.new_empty(*stored.shape[:3], room, stored.shape[4])
             roomy[..., : self.length, :] = stored[..., : self.length, :]
             self._layers[number] = roomy
+
+    def copy(self) -> "KeyValueCache":
+        """Another one with the same tokens, which no other writes to."""
+        other = KeyValueCache(self.room)
+        other.length, other._layers = self.length, [stored.clone() for stored in self._layers]
+        return other
 
     def keep_passages(self, passages: Tensor) -> None:
         """Keep these passages only, by their numbers."""
@@ -157,6 +164,13 @@ class PrefixDecoder:
         if len(passages) < self._passages:
             self._cache.keep_passages(passages)
         self._place(passage, len(passages))
+
+    def copy(self) -> "PrefixDecoder":
+        """Another one in the same state, which goes on alone."""
+        # All that a decoder changes in place is what it has stored.
+        other = copy.copy(self)
+        other._cache = self._cache.copy()
+        return other
 
     # ---- Rows of a passage side by side ----
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class MarkovDecoder:
-    """Rows of chains; all begin after token 0. Checks that inactive rows are left alone by what it returns there."""
+    """Rows of chains; all begin after token 0."""
 
     def __init__(self, log_probs: Tensor, written: Sequence[Sequence[int]] | None = None) -> None:
         """
@@ -33,6 +33,28 @@ class MarkovDecoder:
         self.log_probs = self.log_probs[rows]
         self.written = [list(self.written[row]) for row in rows.tolist()]
 
+    def extend(self, tokens: Tensor, mask: Tensor) -> None:
+        for row, new, real in zip(self.written, tokens, mask, strict=True):
+            row.extend(new[real].tolist())
+
+    def copy(self) -> "MarkovDecoder":
+        return MarkovDecoder(self.log_probs, self.written)
+
+
+class MarkovReader:
+    """After each passage, a chain of its own: what follows depends on all of its tokens."""
+
+    def __init__(self, vocabulary: int) -> None:
+        self.vocabulary = vocabulary
+
+    def decoder(self, passage: Tensor, mask: Tensor) -> MarkovDecoder:
+        return MarkovDecoder(torch.stack([self.chain(row[real]) for row, real in zip(passage, mask, strict=True)]))
+
+    def chain(self, passage: Tensor) -> Tensor:
+        """Log-probabilities (V, V) after the tokens of a passage (P,)."""
+        seed = sum(token * 7**place for place, token in enumerate(passage.tolist()))
+        return chains(1, self.vocabulary, seed, sharpness=0.7)[0]
+
 
 def chains(rows: int, vocabulary: int, seed: int = 0, sharpness: float = 2.0) -> Tensor:
     """Random log-probabilities (rows, vocabulary, vocabulary)."""
@@ -40,13 +62,15 @@ def chains(rows: int, vocabulary: int, seed: int = 0, sharpness: float = 2.0) ->
     return (sharpness * drawn).log_softmax(dim=2)
 
 
-def all_sequences(log_probs: Tensor, end: int, max_length: int) -> Iterator[tuple[tuple[int, ...], float]]:
+def all_sequences(
+    log_probs: Tensor, end: int, max_length: int, begin: int = 0
+) -> Iterator[tuple[tuple[int, ...], float]]:
     """Every sequence of 1 to max_length tokens of one chain (V, V), with the log-probability of it and its end."""
     table = log_probs.tolist()
     beginnings: list[tuple[tuple[int, ...], float]] = [((), 0.0)]
     for _ in range(max_length):
         beginnings = [
-            ((*tokens, token), score + table[tokens[-1] if tokens else 0][token])
+            ((*tokens, token), score + table[tokens[-1] if tokens else begin][token])
             for tokens, score in beginnings
             for token in range(len(table))
             if token != end

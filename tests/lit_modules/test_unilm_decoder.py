@@ -72,3 +72,19 @@ def test_known_tokens_at_once_are_the_same_as_one_at_a_time(kind: str) -> None:
         rows.check()
         rows.advance(torch.tensor([True, False, True]))
         rows.check()
+
+
+@each_kind
+def test_a_copy_goes_on_alone(kind: str) -> None:
+    rows = Rows(tiny_network(kind), 7, 5)
+    rows.select(0, 1, 1)
+    rows.advance(torch.tensor([True, False, True]))
+    before = rows.decoder.logits.clone()
+    other = rows.decoder.copy()
+    for _ in range(12):  # more than there is room for
+        other.advance(torch.tensor([5, 6, 7]))
+        other.select(torch.tensor([2, 0, 1]))
+    torch.testing.assert_close(rows.decoder.logits, before)
+    for _ in range(3):
+        rows.advance(torch.ones(3).bool())
+        rows.check()
