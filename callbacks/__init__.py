@@ -6,6 +6,7 @@ from callbacks.code_scatter import CodeScatter
 from callbacks.ema import ExponentialMovingAverage, load_averaged_weights
 from callbacks.floor_plan import FloorPlan
 from callbacks.flow_picture import FlowPicture
+from callbacks.generated_pairs import GeneratedPairs
 from callbacks.generative_metrics import GenerativeMetrics
 from callbacks.image_grid import ImageGrid
 from callbacks.item_scatter import ItemScatter
@@ -27,6 +28,7 @@ __all__ = [
     "ExponentialMovingAverage",
     "FloorPlan",
     "FlowPicture",
+    "GeneratedPairs",
     "GenerativeMetrics",
     "ImageGrid",
     "ItemScatter",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
@@ -127,6 +127,30 @@ class SupportsSkippedPredictions(Protocol):
 
     skip_predictions: int
     """How many of the first inputs the predict dataloader leaves out, counted over all processes."""
+
+
+class AskedPair(Protocol):
+    """A question and its answer."""
+
+    @property
+    def question(self) -> str:
+        """Its text."""
+
+    @property
+    def answer(self) -> str:
+        """Its text."""
+
+    @property
+    def score(self) -> float:
+        """How probable both are, the more the greater."""
+
+
+@runtime_checkable
+class SupportsAsking(Protocol):
+    """A module that asks questions about texts, and answers them."""
+
+    def ask(self, passage: list[str], /, n: int, seed: int) -> Sequence[Sequence[AskedPair]]:
+        """At most n pairs about each text; the seed is of the random numbers."""
 
 
 def require(module: object, protocol: type[Any], asked_by: object) -> Any:
