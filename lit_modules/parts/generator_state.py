@@ -1,0 +1,178 @@
+"""What a question-answer generator learns from its datamodule and keeps in its checkpoints."""
+
+from typing import Any
+
+from lightning.pytorch import LightningModule
+
+from lit_modules.parts.qa_tokenizer import SPECIAL, QATokenizer
+from lit_modules.parts.readers import EncoderError
+from lit_modules.parts.unilm_network import UniLMNetwork
+
+KEY = "generator"
+
+
+class GeneratorState(LightningModule):
+    """A network whose vocabulary comes from the data, and the tokenizer that it belongs to.
+
+    The datamodule has the tokenizer as JSON text, ``tokenizer_json``, empty as long as it knows none, and, where it
+    leaves out a part of the encoder's vocabulary, the numbers of the ``kept`` tokens. Checkpoints hold what it takes
+    to build both again, so that neither training files nor the encoder's folder are needed. Uses the hyper-parameters
+    that size the network.
+
+    Attributes:
+        network: the network; with an encoder there is none before the vocabulary is known.
+    """
+
+    network: UniLMNetwork
+    _tokenizer: QATokenizer | None = None
+    _missing: EncoderError | None = None
+    _data_class: str | None = None
+    # The datamodule's, in the checkpoint that this module comes from.
+    _data_state: dict[str, Any] | None = None
+
+    def build(self) -> None:
+        """Make a network from scratch, if that is asked for; it grows when the vocabulary is known."""
+        if self.hparams["encoder"] is None:
+            self.network = self._scratch(len(SPECIAL))
+
+    def _scratch(self, vocabulary: int) -> UniLMNetwork:
+        names = ("hidden", "layers", "heads", "dropout", "max_positions", "tied")
+        return UniLMNetwork.scratch(vocabulary, **{name: self.hparams[name] for name in names})
+
+    @property
+    def tokenizer(self) -> QATokenizer:
+        """The tokenizer.
+
+        Raises:
+            ValueError: it is not known yet, or the encoder that it belongs to couldn't be had.
+        """
+        if self._missing is not None:
+            raise self._missing
+        if self._tokenizer is None:
+            raise ValueError(
+                f"{type(self).__name__} knows no vocabulary yet: train it with a PassageDataModule, or load a"
+                " checkpoint"
+            )
+        return self._tokenizer
+
+    # ---- The datamodule ----
+
+    def setup(self, stage: str) -> None:
+        """Take the vocabulary from the datamodule, or see that it is the same."""
+        data = getattr(self.trainer, "datamodule", None)
+        if data is None:
+            return
+        if stage != "fit" and self._data_state is not None:
+            data.load_state_dict(self._data_state)
+        self.take_data(data)
+
+    def take_data(self, data: Any) -> None:
+        """Use a datamodule that is set up: its tokenizer, if none is known yet, and a network for that.
+
+        Raises:
+            ValueError: its vocabulary is another one than the network's, or doesn't fit the encoder.
+        """
+        # Lightning keeps its state under this name.
+        self._data_class = type(data).__qualname__
+        if not data.tokenizer_json:
+            return
+        tokenizer = QATokenizer(data.tokenizer_json)
+        if self._tokenizer is not None:
+            check_same_tokens(self._tokenizer.tokens, tokenizer.tokens, "the datamodule")
+            return
+        try:
+            self._use(self._new_network(tokenizer, data.kept), tokenizer)
+        except EncoderError as error:
+            # A checkpoint may bring what can't be had here.
+            self._missing = error
+
+    def _new_network(self, tokenizer: QATokenizer, kept: list[int] | None) -> UniLMNetwork:
+        encoder, tokens = self.hparams["encoder"], len(tokenizer.tokens)
+        if encoder is None:
+            return self._scratch(tokens)
+        network = UniLMNetwork.pretrained(encoder, self.hparams["tied"], kept)
+        if network.vocabulary != tokens:
+            raise ValueError(
+                f"the data has {tokens} tokens and the encoder {network.vocabulary}: set data.tokenizer to {encoder!r}"
+            )
+        return network
+
+    def _use(self, network: UniLMNetwork, tokenizer: QATokenizer) -> None:
+        self.network, self._tokenizer, self._missing = network.to(self.device), tokenizer, None
+
+    def _check_data(self) -> None:
+        """See once more that the datamodule has the same vocabulary: a checkpoint may have come since."""
+        data = getattr(self.trainer, "datamodule", None)
+        if data is not None:
+            self.take_data(data)
+
+    # ---- Checkpoints ----
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what it takes to build the network again and to read texts."""
+        checkpoint[KEY] = {
+            "tokenizer": self.tokenizer.json,
+            "network": self.network.settings(),
+            "data": self._data_class,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Build what the checkpoint has; a run that is gone on with has to have the same."""
+        saved = checkpoint[KEY]
+        self._data_class, self._data_state = saved["data"], checkpoint.get(saved["data"])
+        tokenizer = QATokenizer(saved["tokenizer"])
+        if self._tokenizer is not None and self._is_fitting:
+            check_same_tokens(self._tokenizer.tokens, tokenizer.tokens, "the checkpoint")
+            check_same_sizes(self.network.settings(), saved["network"])
+        else:
+            self._use(UniLMNetwork.of_settings(saved["network"]), tokenizer)
+
+    @property
+    def _is_fitting(self) -> bool:
+        return self._trainer is not None and bool(self._trainer.state.fn == "fit")
+
+
+def check_same_tokens(own: list[str], others: list[str], where: str) -> None:
+    """See that two vocabularies are the same.
+
+    Args:
+        own: the model's, by their numbers.
+        others: those to compare with.
+        where: whose they are.
+
+    Raises:
+        ValueError: they differ.
+    """
+    if own == others:
+        return
+    if len(own) != len(others):
+        raise ValueError(
+            f"the model has {len(own)} tokens, {where} has {len(others)}: take the training files and the tokenizer"
+            " that it was trained with"
+        )
+    number = next(number for number, (one, other) in enumerate(zip(own, others, strict=True)) if one != other)
+    raise ValueError(f"the model's token {number} is {own[number]!r}, that of {where} is {others[number]!r}")
+
+
+def check_same_sizes(own: dict[str, Any], saved: dict[str, Any]) -> None:
+    """See that two networks have the same parameters.
+
+    Args:
+        own: the model's settings, as :meth:`UniLMNetwork.settings` gives them.
+        saved: the checkpoint's.
+
+    Raises:
+        ValueError: a size differs, or what decides which parameters there are, naming it.
+    """
+    one, other = _sizes(own), _sizes(saved)
+    for name in sorted({*one, *other}):
+        if one.get(name) != other.get(name):
+            raise ValueError(
+                f"the model's network has {name}={one.get(name)!r}, that of the checkpoint {name}={other.get(name)!r}"
+            )
+
+
+def _sizes(settings: dict[str, Any]) -> dict[str, Any]:
+    # Numbers with a point, such as dropout, may be others when a run goes on.
+    sizes = {name: value for name, value in settings["config"].items() if isinstance(value, int)}
+    return sizes | {name: settings[name] for name in ("tied", "transform")} | {"type": settings["config"]["model_type"]}
