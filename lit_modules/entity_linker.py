@@ -228,12 +228,8 @@ class EntityLinker(LinkingState, BaseModule):
         Raises:
             ValueError: there is no knowledge base: set ``data``.
         """
-        training = self.training
-        self.eval()
-        try:
+        with self.evaluating():
             mentions = self._linker().mentions([texts] if isinstance(texts, str) else texts)
-        finally:
-            self.train(training)
         return mentions[0] if isinstance(texts, str) else mentions
 
 

@@ -19,8 +19,7 @@ Expect:     the questions and answers of the example that comes along known by h
 Source: the article; the mask is that of Dong et al., https://arxiv.org/abs/1905.03197.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, overload
 
 import torch
@@ -153,6 +152,8 @@ class QuestionAnswerGenerator(GeneratorState, BaseModule):
         self, batch: Mapping[str, Any], label_smoothing: float = 0.0, draws: Tensor | None = None
     ) -> Tensor:
         """The cross-entropy of each token of segment 1 in a batch, (N,), pair by pair."""
+        if not len(batch["passage"]):
+            return self._no_losses()
         parts = ("passage", "answer", "question") if self.hparams["answer_first"] else ("passage", "question", "answer")
         mask = torch.cat([batch[f"{name}_mask"] for name in parts], dim=1)
         target, passage = torch.cat([batch[name] for name in parts[1:]], dim=1), batch["passage"]
@@ -165,6 +166,12 @@ class QuestionAnswerGenerator(GeneratorState, BaseModule):
         logits = self.network(tokens, segments, mask, wanted)
         right = target[mask[:, passage.shape[1] :]]
         return cross_entropy(logits.float(), right, reduction="none", label_smoothing=label_smoothing)
+
+    def _no_losses(self) -> Tensor:
+        """Of a process that gets no pair of a batch: (0,), with a gradient for every parameter, which DDP waits for."""
+        token = torch.zeros(1, 1, dtype=torch.int64, device=self.device)
+        logits: Tensor = self.network(token, token, token == 0)
+        return logits.flatten()[:0]
 
     def _draws(self, rows: int, batch_idx: int) -> Tensor:
         # For targets of any length that the network takes, so that a row's draws don't depend on the batch.
@@ -278,18 +285,9 @@ class QuestionAnswerGenerator(GeneratorState, BaseModule):
             ValueError: no vocabulary is known yet, or a passage is longer than the network takes.
         """
         passages = [passage] if isinstance(passage, str) else passage
-        with self._evaluating():
+        with self.evaluating():
             found = self._asker().about(passages, [seed] * len(passages), n)
         return found[0] if isinstance(passage, str) else found
-
-    @contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        training = self.training
-        self.eval()
-        try:
-            yield
-        finally:
-            self.train(training)
 
     def _asker(self) -> Asker:
         return Asker(self.network, self.tokenizer, self.hparams, self.device)

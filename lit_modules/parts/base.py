@@ -1,7 +1,8 @@
 """What every LightningModule of this package does alike: keep its hyper-parameters, train in training mode, log."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -34,6 +35,16 @@ class BaseModule(LightningModule):
     def on_fit_start(self) -> None:
         """Train in training mode: Lightning would keep the mode that the module comes in."""
         self.train()
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """In evaluation mode, and afterwards in the mode that the module was in."""
+        training = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(training)
 
     def log_step(self, values: dict[str, Tensor], *, in_bar: tuple[str, ...]) -> None:
         """Log scalars of a training step as means over ranks, with one exchange for all of them.

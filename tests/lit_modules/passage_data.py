@@ -64,7 +64,7 @@ class TinyPassages(LightningDataModule):
 
     Args:
         batch_size: pairs in a batch, of all processes.
-        rank: this process, which gets each world_size-th pair of a batch.
+        rank: this process, which gets a part of each batch.
         world_size: number of processes.
         records: in place of those that are `written`.
         words: of the vocabulary; empty: it is not known before a state is loaded.
@@ -84,7 +84,7 @@ class TinyPassages(LightningDataModule):
         texts: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.batch_size, self.share = batch_size, slice(rank, None, world_size)
+        self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
         self.records = written() if records is None else records
         self.tokenizer_json, self.kept, self.texts = tokenizer_of(words) if words else "", kept, texts
         self.prepared: list[str] = []
@@ -100,8 +100,13 @@ class TinyPassages(LightningDataModule):
         self.tokenizer_json = state_dict["tokenizer"]
 
     def _parts(self) -> list[list[Record]]:
-        starts = range(0, len(self.records), self.batch_size)
-        return [self.records[start : start + self.batch_size][self.share] for start in starts]
+        return [
+            self._own(self.records[start:][: self.batch_size]) for start in range(0, len(self.records), self.batch_size)
+        ]
+
+    def _own(self, records: list[Record]) -> list[Record]:
+        start, end = (len(records) * rank // self.world_size for rank in (self.rank, self.rank + 1))
+        return records[start:end]
 
     def train_dataloader(self) -> InOrder:
         batches = [self.batch(part) for part in self._parts()]
@@ -124,7 +129,9 @@ class TinyPassages(LightningDataModule):
         tokenizer, prefix = Tokenizer.from_str(self.tokenizer_json), ["[CLS]"] * (name == "passage")
         texts = [getattr(record, name) for record in records]
         tokens = [[*prefix, *tokenizer.encode(text, add_special_tokens=False).tokens, "[SEP]"] for text in texts]
-        width = max(map(len, tokens))
-        rows = [[tokenizer.token_to_id(token) for token in row] for row in tokens]
-        padded = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows])
-        return {name: padded, f"{name}_mask": torch.arange(width) < torch.tensor([[len(row)] for row in rows])}
+        width = max(map(len, tokens), default=0)
+        padded, mask = torch.zeros(2, len(tokens), width, dtype=torch.int64)
+        for number, row in enumerate(tokens):
+            padded[number, : len(row)] = torch.tensor([tokenizer.token_to_id(token) for token in row])
+            mask[number, : len(row)] = 1
+        return {name: padded, f"{name}_mask": mask.bool()}

@@ -93,3 +93,15 @@ def test_it_logs_what_lightning_logs(trainer: Any, batches: Any, points: Tensor,
 def test_without_a_trainer_it_is_silent() -> None:
     with pytest.warns(UserWarning, match="self.log"):
         Cheap().log_step({"train/loss": torch.ones(())}, in_bar=())
+
+
+def test_evaluating_leaves_the_mode_as_it_was() -> None:
+    module = BaseModule()
+    for training in (True, False):
+        module.train(training)
+        with module.evaluating():
+            assert not module.training
+        assert module.training == training
+        with pytest.raises(AttributeError), module.evaluating():
+            _ = module.absent
+        assert module.training == training

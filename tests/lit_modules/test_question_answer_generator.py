@@ -15,7 +15,8 @@ from torch.nn.functional import cross_entropy
 from callbacks.ema import ExponentialMovingAverage, load_averaged_weights
 from lit_modules.question_answer_generator import QuestionAnswerGenerator
 from tests.comparing import assert_same
-from tests.lit_modules.passage_data import NAMES, THINGS, WORDS, Record, TinyPassages, written
+from tests.lit_modules.passage_data import WORDS, Record, TinyPassages, written
+from tests.lit_modules.tiny_encoder import tiny_encoder
 
 Make = Callable[..., Trainer]
 SMALL: dict[str, Any] = {"hidden": 16, "layers": 1, "heads": 2, "max_positions": 64, "pairs": 2, "max_question": 8}
@@ -137,6 +138,15 @@ def test_wrong_inputs_change_the_loss_and_not_the_targets(trainer: Make) -> None
         losses.append(logged(made, "train/")["loss"])
     assert losses[0] != losses[1] == losses[2]
     assert losses[0] == pytest.approx(losses[1], rel=0.1)
+
+
+def test_a_batch_without_pairs_has_a_gradient_of_zero() -> None:
+    module, data = QuestionAnswerGenerator(**SMALL), TinyPassages()
+    module.take_data(data)
+    losses = module._token_losses(data.batch([]))
+    assert losses.shape == (0,)
+    losses.sum().backward()
+    assert all(p.grad is not None and not p.grad.any() for p in module.parameters())
 
 
 def test_it_learns_to_ask(trainer: Make, trained: QuestionAnswerGenerator) -> None:
@@ -284,8 +294,64 @@ def test_averaged_weights_are_those_that_are_evaluated(trainer: Make, tmp_path: 
         assert torch.equal(averaged, by_hand(module, written(2)))
 
 
+# ---- Pretrained encoders ----
+
+
+def embeddings(folder: Path) -> torch.Tensor:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model.safetensors")["embeddings.word_embeddings.weight"]
+
+
+def test_an_encoder_to_begin_with(trainer: Make, tmp_path: Path) -> None:
+    folder = tiny_encoder(tmp_path / "bert", vocabulary=19)
+    arguments = SMALL | {"encoder": str(folder)}
+    torch.manual_seed(1)
+    whole, made = QuestionAnswerGenerator(**arguments), trainer(max_epochs=2)
+    made.fit(whole, TinyPassages())
+    torch.manual_seed(1)
+    half = trainer(max_epochs=1)
+    module = QuestionAnswerGenerator(**arguments)
+    half.fit(module, TinyPassages())
+    table = module.network.model.get_input_embeddings().weight
+    assert 0 < (table - embeddings(folder)).abs().max() < 0.1
+    half.save_checkpoint(tmp_path / "half.ckpt", weights_only=False)
+
+    # The checkpoint is enough, to ask and to go on.
+    for file in folder.iterdir():
+        file.unlink()
+    again = QuestionAnswerGenerator.load_from_checkpoint(tmp_path / "half.ckpt", weights_only=True)
+    assert again.ask(PASSAGE) == module.ask(PASSAGE)
+    resumed = QuestionAnswerGenerator(**arguments)
+    trainer(max_epochs=2).fit(resumed, TinyPassages(), ckpt_path=tmp_path / "half.ckpt", weights_only=True)
+    assert resumed.ask(PASSAGE)
+    predicted = trainer().predict(
+        QuestionAnswerGenerator(**arguments),
+        TinyPassages(texts=[PASSAGE]),
+        ckpt_path=tmp_path / "half.ckpt",
+        weights_only=True,
+    )
+    assert len(predicted[0][0]) == 2
+    # Not for a new one.
+    with pytest.raises(ValueError, match="bert' is no BERT or RoFormer that can be loaded"):
+        trainer(max_epochs=1).fit(QuestionAnswerGenerator(**arguments), TinyPassages())
+
+
+def test_a_part_of_an_encoder_s_vocabulary(trainer: Make, tmp_path: Path) -> None:
+    folder, kept = tiny_encoder(tmp_path / "bert"), [*range(28, 9, -1)]
+    module = QuestionAnswerGenerator(**SMALL, encoder=str(folder), learning_rate=0.0)
+    trainer(max_epochs=1).fit(module, TinyPassages(kept=kept))
+    assert torch.equal(module.network.model.get_input_embeddings().weight, embeddings(folder)[kept])
+
+
+def test_an_encoder_of_another_vocabulary(trainer: Make, tmp_path: Path) -> None:
+    folder = tiny_encoder(tmp_path / "bert")
+    module = QuestionAnswerGenerator(**SMALL, encoder=str(folder))
+    with pytest.raises(ValueError, match=r"the data has 19 tokens and the encoder 29: set data\.tokenizer to '.*bert'"):
+        trainer(max_epochs=1).fit(module, TinyPassages())
+
+
 def test_mixed_precision(trainer: Make) -> None:
     made = trainer(max_epochs=2, precision="bf16-mixed")
     made.fit(QuestionAnswerGenerator(**SMALL), TinyPassages())
     assert logged(made, "val/")["perplexity"] < 100
-    assert set(NAMES) & set(THINGS) == set()
