@@ -49,7 +49,7 @@ def _load(name: str) -> Any:
 
     settings, _ = PreTrainedConfig.get_config_dict(name)
     config_class, base, with_head = family(settings.get("model_type"))
-    # A decoder would put a causal mask on the passage.
+    # What a decoder has besides: layers that read another sequence, and a cache in training.
     config = config_class.from_dict(settings | {"is_decoder": False, "add_cross_attention": False})
     if config.type_vocab_size < 2:
         raise EncoderError("it has one segment, and passage and target take one each")

@@ -156,7 +156,13 @@ class PrefixDecoder:
 
     @torch.no_grad()
     def select(self, rows: Tensor) -> None:
-        """Go on with these rows (R',), in this order; each may come any number of times, also not at all."""
+        """Go on with these rows (R',), in this order; each may come any number of times, also not at all.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if not len(rows):
+            raise ValueError("no rows are left to write in")
         self._seen, self._next, self._states = self._seen[rows], self._next[rows], self._states[rows]
         if self._logits is not None:
             self._logits = self._logits[rows]

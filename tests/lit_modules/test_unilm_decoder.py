@@ -1,5 +1,8 @@
 """Cached decoding: whatever rows do, their logits are those of reading everything anew."""
 
+from pathlib import Path
+
+import pytest
 import torch
 from torch import Tensor
 
@@ -87,4 +90,81 @@ def test_a_copy_goes_on_alone(kind: str) -> None:
     torch.testing.assert_close(rows.decoder.logits, before)
     for _ in range(3):
         rows.advance(torch.ones(3).bool())
+        rows.check()
+
+
+@torch.no_grad()
+def test_rows_of_a_passage_share_its_keys() -> None:
+    """Beams that change places copy none, and none are kept that nobody sees any more."""
+    decoder = tiny_network("bert sdpa").decoder(*passages(20, 11))
+    before = [layer.data_ptr() for layer in decoder._cache._layers]
+    decoder.select(torch.tensor([0, 0, 0, 1, 1, 1]))
+    for _ in range(6):
+        decoder.advance(torch.full((6,), 9))
+        decoder.select(torch.tensor([1, 0, 0, 4, 3, 5]))
+    assert [layer.data_ptr() for layer in decoder._cache._layers] == before
+    assert decoder._cache.length == 20 + 6 * 3
+    for _ in range(30):
+        decoder.advance(torch.full((6,), 9))
+        decoder.select(torch.tensor([0, 0, 0, 3, 3, 3]))
+    # Of 108 written in each passage one row's 36 are seen, and the last few steps' have not been looked at.
+    assert decoder._cache.length < 20 + 36 + 30
+    assert decoder._cache.room < 2 * (20 + 36)
+
+
+def test_passages_without_rows_are_forgotten() -> None:
+    rows = Rows(tiny_network("bert sdpa"), 4, 7, 5)
+    rows.select(2, 0, 2)
+    assert {layer.shape[1] for layer in rows.decoder._cache._layers} == {2}
+    rows.advance(torch.ones(3).bool())
+    rows.check()
+    with pytest.raises(ValueError, match="no rows are left"):
+        rows.decoder.select(torch.tensor([], dtype=torch.int64))
+
+
+def test_rows_that_do_not_write_stay_as_they_are() -> None:
+    decoder = tiny_network("bert sdpa").decoder(*passages(4, 7))
+    before = decoder.logits
+    decoder.advance(torch.tensor([8, 8]), torch.tensor([True, False]))
+    assert torch.equal(decoder.logits[1], before[1])
+    assert not torch.equal(decoder.logits[0], before[0])
+
+
+def test_a_row_writes_up_to_the_last_position() -> None:
+    decoder = tiny_network("bert sdpa").decoder(*passages(62, 9))
+    first = torch.tensor([True, False])
+    for active in (~first, first, ~first, first, ~first):
+        decoder.advance(torch.tensor([8, 8]), active)
+    with pytest.raises(ValueError, match="a sequence has 65 tokens, the network takes 64"):
+        decoder.advance(torch.tensor([8, 8]), first)
+    with pytest.raises(ValueError, match="a sequence has 65 tokens, the network takes 64"):
+        tiny_network("bert sdpa").decoder(*passages(65, 3))
+
+
+def test_dropout_would_make_decoding_wrong() -> None:
+    with pytest.raises(ValueError, match=r"in training mode, .* call its eval\(\) first"):
+        tiny_network("bert sdpa").train().decoder(*passages(4))
+
+
+def test_passages_of_unlike_numbers_of_rows_in_half_precision() -> None:
+    """What fills in where a passage has fewer rows than another must see something, or its NaN goes to all."""
+    network = tiny_network("bert eager")
+    for layer in network.model.encoder.layer:
+        # Scores so low that no mask can be added to them.
+        torch.nn.init.constant_(layer.attention.self.query.bias, 10)
+        torch.nn.init.constant_(layer.attention.self.key.bias, -10)
+    decoder = network.half().decoder(*passages(4, 7))
+    decoder.select(torch.tensor([0, 1, 1]))
+    for _ in range(3):
+        decoder.advance(torch.full((3,), 9))
+        assert decoder.logits.isfinite().all()
+
+
+@pytest.mark.data
+def test_a_pretrained_network(shared_data: Path) -> None:
+    folder = str(shared_data.parent / "models" / "roformer-sim-small")
+    rows = Rows(UniLMNetwork.pretrained(folder, tied=True).eval(), 40, 23)
+    rows.select(0, 0, 1, 1, 1)
+    for _ in range(4):
+        rows.advance(torch.rand(5) < 0.8)
         rows.check()
