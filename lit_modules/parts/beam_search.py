@@ -25,9 +25,10 @@ def beam_search(
 ) -> Decoded:
     """The most probable sequence of at least one token that a beam search finds, for each row of its own.
 
-    At each length, the ``beams`` most probable beginnings go on; what is complete takes no place among them. A search
+    At each length, the ``beams`` most probable beginnings go on. A sequence is complete if, with its end, it is as
+    probable as the last of them: otherwise anything broken off would count, and be preferred for being short. A search
     is done when its best complete sequence is as probable as its best beginning, which can only get less probable. A
-    sequence of ``max_length`` tokens is complete with its end, whatever the probability of that.
+    sequence of ``max_length`` tokens is complete with its end, whatever the probability of that. So one beam is greedy.
 
     Args:
         decoder: G sequences, a search each; of no use afterwards.
@@ -44,13 +45,13 @@ def beam_search(
     for length in range(max_length + 1):
         log_norm = decoder.logits.float().logsumexp(dim=1, keepdim=True)
         usable = filtered(decoder.logits, banned, constraint)
-        if length > 0:
-            search.complete(usable[:, end] - log_norm[:, 0])
+        ends = usable[:, end] - log_norm[:, 0] if length > 0 else torch.full_like(usable[:, end], -torch.inf)
         if length == max_length:
+            search.complete(ends)
             break
         usable[:, end] = -torch.inf
         greatest = usable.topk(min(beams, usable.shape[1]))
-        rows, tokens = search.lengthen(greatest.values - log_norm, greatest.indices, beams)
+        rows, tokens = search.lengthen(greatest.values - log_norm, greatest.indices, ends, beams)
         if not len(rows):
             break
         for follower in (decoder, constraint):
@@ -79,22 +80,28 @@ class _Searches:
         """The rows that go on (G * K) bool."""
         return (self._scores > -torch.inf).flatten()
 
-    def complete(self, end_log_probs: Tensor) -> None:
-        """Take note of the sequences that end here, by the log-probabilities of the end (G * K)."""
-        best, beam = (self._scores + end_log_probs.view_as(self._scores)).max(dim=1)
+    def complete(self, ends: Tensor, least: Tensor | float = -torch.inf) -> None:
+        """Take note of the sequences that end here.
+
+        Args:
+            ends: log-probabilities of the end after each beginning (G * K).
+            least: log-probability that such a sequence must have, (G) or one for all.
+        """
+        best, beam = (self._scores + ends.view_as(self._scores)).max(dim=1)
         length = self._tokens.shape[2]
-        better = best > self.best[self._numbers]
+        better = (best > self.best[self._numbers]) & (best >= least)
         numbers = self._numbers[better]
         self.best[numbers] = best[better]
         self.best_tokens[numbers, :length] = self._tokens[better, beam[better]]
         self.best_lengths[numbers] = length
 
-    def lengthen(self, log_probs: Tensor, tokens: Tensor, beams: int) -> tuple[Tensor, Tensor]:
-        """Go on with the most probable of these tokens, without the searches that are done.
+    def lengthen(self, log_probs: Tensor, tokens: Tensor, ends: Tensor, beams: int) -> tuple[Tensor, Tensor]:
+        """Go on with the most probable of these tokens or end here, without the searches that are done.
 
         Args:
             log_probs: of the tokens (G * K, n).
             tokens: the most probable next ones of each beginning (G * K, n).
+            ends: log-probabilities of the end (G * K).
             beams: how many beginnings go on.
 
         Returns:
@@ -103,11 +110,12 @@ class _Searches:
         searches, before = self._scores.shape
         each = tokens.shape[1]
         candidates = (self._scores.view(-1, 1) + log_probs).view(searches, before * each)
-        self._scores, places = candidates.topk(min(beams, before * each))
+        scores, places = candidates.topk(min(beams, before * each))
+        self.complete(ends, scores[:, -1] if scores.shape[1] == beams else -torch.inf)
         beam = places // each
         chosen = tokens.view(searches, before * each).gather(1, places)
         rows = beam + before * torch.arange(searches, device=beam.device)[:, None]
-        self._tokens = torch.cat([self._tokens.flatten(0, 1)[rows], chosen[:, :, None]], dim=2)
+        self._scores, self._tokens = scores, torch.cat([self._tokens.flatten(0, 1)[rows], chosen[:, :, None]], dim=2)
         kept = self._kept()
         return rows[kept].flatten(), chosen[kept].flatten()
 
