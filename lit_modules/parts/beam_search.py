@@ -111,7 +111,8 @@ class _Searches:
         each = tokens.shape[1]
         candidates = (self._scores.view(-1, 1) + log_probs).view(searches, before * each)
         scores, places = candidates.topk(min(beams, before * each))
-        self.complete(ends, scores[:, -1] if scores.shape[1] == beams else -torch.inf)
+        # Where there are fewer than K, the end itself, at minus infinity, is the last of them.
+        self.complete(ends, scores[:, -1])
         beam = places // each
         chosen = tokens.view(searches, before * each).gather(1, places)
         rows = beam + before * torch.arange(searches, device=beam.device)[:, None]
