@@ -10,9 +10,6 @@ from torch import Tensor
 
 from lit_modules.parts.decoding import Constraint, Decoded, Decoder, filtered, without_padding
 
-# Searches that are done are dropped once they are this share of all: dropping copies what is cached of the others.
-DROPPED_SHARE = 0.25
-
 
 def beam_search(
     decoder: Decoder,
@@ -116,15 +113,8 @@ class _Searches:
         beam = places // each
         chosen = tokens.view(searches, before * each).gather(1, places)
         rows = beam + before * torch.arange(searches, device=beam.device)[:, None]
-        self._scores, self._tokens = scores, torch.cat([self._tokens.flatten(0, 1)[rows], chosen[:, :, None]], dim=2)
-        kept = self._kept()
-        return rows[kept].flatten(), chosen[kept].flatten()
-
-    def _kept(self) -> Tensor:
-        """The searches (G) that stay, which the state is reduced to; those that are done go when they are many."""
-        done = self._scores[:, 0] <= self.best[self._numbers]
-        self._scores = self._scores.masked_fill(done[:, None], -torch.inf)
-        share = done.float().mean().item() if len(done) else 1.0
-        kept = (~done if share >= DROPPED_SHARE else torch.ones_like(done)).nonzero()[:, 0]
-        self._numbers, self._scores, self._tokens = self._numbers[kept], self._scores[kept], self._tokens[kept]
-        return kept
+        self._tokens = torch.cat([self._tokens.flatten(0, 1)[rows], chosen[:, :, None]], dim=2)
+        # Rows of searches that are done would cost as much as the others.
+        going = scores[:, 0] > self.best[self._numbers]
+        self._numbers, self._scores, self._tokens = self._numbers[going], scores[going], self._tokens[going]
+        return rows[going].flatten(), chosen[going].flatten()
