@@ -88,10 +88,13 @@ VARIANTS: dict[str, dict[str, Variant]] = {
         "no averaged weights": Variant("ckbqa", "ckbqa", averaged=False),
         VECTORS: Variant("ckbqa", "ckbqa", needs="vectors"),
         "wider": Variant("ckbqa", "ckbqa, wider", {"hidden": 128}),
-        WIDER: Variant("ckbqa", "ckbqa, wider", {"hidden": 128}, needs="vectors"),
+        WIDER: Variant("ckbqa", "ckbqa, wider, vectors", {"hidden": 128}, needs="vectors"),
         PRETRAINED: Variant("ckbqa", "ckbqa, encoder", needs="chinese"),
     },
-    "ccks2019": {FULL: Variant("ccks2019", "ccks2019")},
+    "ccks2019": {
+        FULL: Variant("ccks2019", "ccks2019"),
+        VECTORS: Variant("ccks2019", "ccks2019, vectors", needs="vectors"),
+    },
     "wordnet": {PRETRAINED: Variant("wordnet", "wordnet, encoder", needs="english")},
 }
 _ENCODER = {"warmup_steps": 100}
@@ -104,15 +107,21 @@ TRIED: dict[str, dict[str, Setting]] = {
         for candidates in (1, 4)
         for dropout in (0.2, 0.4)
     },
-    "ckbqa, wider": {
-        f"candidates 1, dropout {dropout}": Setting(20, 0.98, {"dropout": dropout}, {"candidates": 1})
-        for dropout in (0.4, 0.5)
+    **{
+        family: {
+            f"candidates 1, dropout {dropout}": Setting(20, 0.98, {"dropout": dropout}, {"candidates": 1})
+            for dropout in (0.4, 0.5)
+        }
+        for family in ("ckbqa, wider", "ckbqa, wider, vectors")
     },
     "ckbqa, encoder": {
         f"encoder's rate {rate:g}": Setting(12, 0.98, _ENCODER | {"encoder_learning_rate": rate}, {"candidates": 4})
         for rate in (1e-4, 3e-5)
     },
-    "ccks2019": {f"dropout {dropout}": Setting(10, 0.99, {"dropout": dropout}) for dropout in (0.2, 0.4)},
+    **{
+        family: {f"dropout {dropout}": Setting(10, 0.99, {"dropout": dropout}) for dropout in tried}
+        for family, tried in (("ccks2019", (0.2, 0.4)), ("ccks2019, vectors", (0.4, 0.5)))
+    },
     "wordnet, encoder": {
         f"encoder's rate {rate:g}": Setting(
             3,
@@ -124,13 +133,7 @@ TRIED: dict[str, dict[str, Setting]] = {
     },
 }
 # What a family's setting is chosen by.
-MEASURE = {
-    "ckbqa": "f1",
-    "ckbqa, wider": "f1",
-    "ckbqa, encoder": "f1",
-    "ccks2019": "f1",
-    "wordnet, encoder": "linking_accuracy",
-}
+MEASURE = dict.fromkeys(TRIED, "f1") | {"wordnet, encoder": "linking_accuracy"}
 
 
 # ---- Files ----
