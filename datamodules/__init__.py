@@ -3,6 +3,7 @@
 from datamodules.entity_linking import EntityLinkingDataModule
 from datamodules.images import ImageDataModule
 from datamodules.neighbors import NeighborsDataModule
+from datamodules.passages import PassageDataModule
 from datamodules.points import PointsDataModule
 from datamodules.records import BorrowingDataModule
 from datamodules.steps import StepsDataModule
@@ -13,6 +14,7 @@ __all__ = [
     "EntityLinkingDataModule",
     "ImageDataModule",
     "NeighborsDataModule",
+    "PassageDataModule",
     "PointsDataModule",
     "StepsDataModule",
     "TextDataModule",

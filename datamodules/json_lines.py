@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,26 +46,29 @@ def existing_file(path: str | Path, argument: str) -> Path:
     raise FileNotFoundError(f"{argument} {str(path)!r} does not exist{nearest(place.name, siblings)}")
 
 
-def read_records(path: Path, problems: Problems, parse: Callable[[int, dict[str, Any]], T]) -> Iterator[T]:
+def read_records(
+    path: Path, problems: Problems, parse: Callable[[int, dict[str, Any]], T], entries: Sequence[Any] | None = None
+) -> Iterator[T]:
     """Yields what `parse` makes of the objects of a file, in order; holds one line at a time.
 
     Args:
         path: UTF-8, an object a line, gzipped or not; empty lines are skipped, those of over a mebibyte left out.
         problems: counts the faulty lines.
         parse: called with a line's number, from 1 on, and its object; raises LineError where it cannot be used.
+        entries: what the file holds, where it is one JSON list that was read; they are numbered in place of lines.
 
     Raises:
         ValueError: no line can be used, or none of the first thousand; not UTF-8; a damaged gzip file. The message
             names file and line.
     """
-    first = ""
+    first, what = "", "line" if entries is None else "entry"
     found, wrong = False, 0
-    for number, line, is_whole in _lines(path):
+    for number, read in _line_objects(path, problems) if entries is None else _entry_objects(entries):
         try:
-            record = parse(number, _object(line, is_whole, path, number, problems))
+            record = parse(number, read())
         except LineError as error:
             problems.add(error.kind, path, number, error.detail)
-            first = first or f"line {number} is one of the {error.kind} ({error.detail})"
+            first = first or f"{what} {number} is one of the {error.kind} ({error.detail})"
             wrong += 1
             if not found and wrong == PATIENCE:
                 break
@@ -72,11 +76,35 @@ def read_records(path: Path, problems: Problems, parse: Callable[[int, dict[str,
             found = True
             yield record
     if not found:
-        raise ValueError(f"{path} has no line that can be used; {first or 'it is empty'}")
+        raise ValueError(f"{path} has no {what} that can be used; {first or 'it is empty'}")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str, bool]]:
-    """Yields number and content of each line that has any, and whether that is all of it."""
+_Numbered = Iterator[tuple[int, Callable[[], dict[str, Any]]]]
+
+
+def _line_objects(path: Path, problems: Problems) -> _Numbered:
+    for number, line, is_whole in numbered_lines(path):
+        yield number, partial(_object, line, is_whole, path, number, problems)
+
+
+def _entry_objects(entries: Sequence[Any]) -> _Numbered:
+    for number, entry in enumerate(entries, start=1):
+        yield number, partial(as_object, entry)
+
+
+def as_object(entry: Any) -> dict[str, Any]:
+    """Returns an entry of a JSON list.
+
+    Raises:
+        LineError: it is no object.
+    """
+    if not isinstance(entry, dict):
+        raise LineError("entries that are JSON but no objects {...}, left out", _start(json.dumps(entry)))
+    return entry
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str, bool]]:
+    """Yields number and content of each line that has any, and whether that is all of it: about a mebibyte is."""
     number, line, is_whole = 1, "", True
     for piece in read_lines(path):
         is_whole = not line
