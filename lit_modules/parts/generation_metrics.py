@@ -120,7 +120,10 @@ class QuestionOverlap(Counts):
 
 
 class AnswerInPassage(Counts):
-    """The share of answers that stand in their passages, whatever their case, punctuation and spaces."""
+    """The share of answers that stand in their passages, whatever their case, punctuation and spaces.
+
+    Of an answer without words, such as a dash, everything counts; an empty one is in no passage.
+    """
 
     found: Tensor
     answers: Tensor
@@ -129,14 +132,16 @@ class AnswerInPassage(Counts):
         super().__init__("found", "answers")
 
     def update(self, answers: Sequence[str], passages: Sequence[str]) -> None:
-        """Add answers with their passages; one without words is in none.
+        """Add answers with their passages.
 
         Raises:
             ValueError: there are not as many of the one as of the other.
         """
         for answer, passage in _pairs(answers, passages):
-            span = "".join(words(answer))
-            self.count(found=int(bool(span) and span in "".join(words(passage))), answers=1)
+            span, text = "".join(words(answer)), "".join(words(passage))
+            if not span:
+                span, text = answer.strip(), passage
+            self.count(found=int(bool(span) and span in text), answers=1)
 
     def compute(self) -> Tensor:
         """The share (scalar), 0 where there are no answers."""

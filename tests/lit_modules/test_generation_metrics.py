@@ -102,8 +102,8 @@ def test_known_answers() -> None:
 def test_answers_in_their_passages() -> None:
     metric = AnswerInPassage()
     passage = "泼水节又名 宋干节，已有 700 多年的历史。"
-    metric.update(["宋干节", "宋干节 已有７００", "干宋", "", "。"], [passage] * 5)
-    assert as_floats(metric) == pytest.approx({"value": 2 / 5})
+    metric.update(["宋干节", "宋干节 已有７００", "干宋", "", " 。", "；", " "], [passage] * 7)
+    assert as_floats(metric) == pytest.approx({"value": 3 / 7})
 
 
 # ---- Questions ----
