@@ -14,7 +14,9 @@ from runner.exact_resume import KEY, class_path
 
 
 def check_checkpoint(path: Path, model: LightningModule) -> None:
-    """Compares class, names and shapes.
+    """Compares class, names and shapes, except of those submodules that the module builds from the checkpoint itself.
+
+    It names them in its attribute `rebuilt_on_load`, if it has any.
 
     Args:
         path: a checkpoint.
@@ -30,7 +32,12 @@ def check_checkpoint(path: Path, model: LightningModule) -> None:
         raise UserError(
             f"checkpoint {path} holds a {saved_class.split('.')[-1]}, but the config builds a {type(model).__name__}."
         )
-    wrong = _mismatch(checkpoint["state_dict"], model.state_dict())
+    rebuilt = tuple(f"{name}." for name in getattr(model, "rebuilt_on_load", ()))
+    saved, built = (
+        {name: tensor for name, tensor in state.items() if not name.startswith(rebuilt)}
+        for state in (checkpoint["state_dict"], model.state_dict())
+    )
+    wrong = _mismatch(saved, built)
     if wrong:
         raise UserError(f"checkpoint {path} does not fit the model: {wrong}.{_differences(checkpoint, model)}")
 

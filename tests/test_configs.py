@@ -15,6 +15,7 @@ from PIL import Image
 
 import run
 from tests.files import write_idx
+from tests.lit_modules.tiny_encoder import tiny_encoder
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -57,13 +58,27 @@ def chinese_text(folder: Path) -> None:
     (folder / "text.txt.gz").write_bytes(gzip.compress("\n".join(lines * 200).encode()))
 
 
-# The configs whose data don't come along: what makes some, and the options to train on them.
-IMAGE_OPTIONS = ["--data.batch_size=16", "--data.val_fraction=32"]
+def bert(folder: Path) -> None:
+    """A tiny Chinese BERT and its tokenizer, as transformers keeps them."""
+    from transformers import BertTokenizer
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"的是在，。？", "中国"]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    BertTokenizer.from_pretrained(folder).save_pretrained(folder)
+    tiny_encoder(folder, vocabulary=len(words), positions=256)
+
+
+# The configs whose data don't come along: what makes some in a folder, and the options to train on them.
+IMAGE_OPTIONS = ["--data.source={folder}", "--data.batch_size=16", "--data.val_fraction=32"]
 DATA: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "entropic_autoencoder_mnist": (idx_files, IMAGE_OPTIONS),
     "entropic_autoencoder_fashion_mnist": (idx_files, IMAGE_OPTIONS),
     "entropic_autoencoder_faces": (color_pictures, IMAGE_OPTIONS),
-    "library_embedding_chinese": (chinese_text, ["--data.batch_size=64", "--data.val_fraction=0.2"]),
+    "library_embedding_chinese": (
+        chinese_text,
+        ["--data.source={folder}", "--data.batch_size=64", "--data.val_fraction=0.2"],
+    ),
+    "question_answer_generator_pretrained": (bert, ["--model.encoder={folder}", "--data.tokenizer={folder}"]),
 }
 
 
@@ -74,7 +89,7 @@ def data_arguments(config: str, folder: Path) -> list[str]:
     make, options = DATA[config]
     folder.mkdir()
     make(folder)
-    return [f"--data.source={folder}", *options]
+    return [option.format(folder=folder) for option in options]
 
 
 def test_there_are_some() -> None:

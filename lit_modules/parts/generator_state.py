@@ -21,8 +21,10 @@ class GeneratorState(LightningModule):
 
     Attributes:
         network: the network; with an encoder there is none before the vocabulary is known.
+        rebuilt_on_load: what is made as a checkpoint has it, whatever there was before.
     """
 
+    rebuilt_on_load = ("network",)
     network: UniLMNetwork
     _tokenizer: QATokenizer | None = None
     _missing: EncoderError | None = None
@@ -117,15 +119,23 @@ class GeneratorState(LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Build what the checkpoint has; a run that is gone on with has to have the same."""
+        """Build what the checkpoint has.
+
+        Raises:
+            ValueError: it is of another size than the hyper-parameters say, or a run that is gone on with has another
+                vocabulary.
+        """
         saved = checkpoint[KEY]
         self._data_class, self._data_state = saved["data"], checkpoint.get(saved["data"])
         tokenizer = QATokenizer(saved["tokenizer"])
+        if hasattr(self, "network"):
+            check_same_sizes(self.network.settings(), saved["network"])
         if self._tokenizer is not None and self._is_fitting:
             check_same_tokens(self._tokenizer.tokens, tokenizer.tokens, "the checkpoint")
-            check_same_sizes(self.network.settings(), saved["network"])
         else:
-            self._use(UniLMNetwork.of_settings(saved["network"]), tokenizer)
+            scratch = self.hparams["encoder"] is None
+            network = self._scratch(len(tokenizer.tokens)) if scratch else UniLMNetwork.of_settings(saved["network"])
+            self._use(network, tokenizer)
 
     @property
     def _is_fitting(self) -> bool:
@@ -155,7 +165,7 @@ def check_same_tokens(own: list[str], others: list[str], where: str) -> None:
 
 
 def check_same_sizes(own: dict[str, Any], saved: dict[str, Any]) -> None:
-    """See that two networks have the same parameters.
+    """See that two networks have the same parameters, apart from their vocabularies.
 
     Args:
         own: the model's settings, as :meth:`UniLMNetwork.settings` gives them.
@@ -174,5 +184,6 @@ def check_same_sizes(own: dict[str, Any], saved: dict[str, Any]) -> None:
 
 def _sizes(settings: dict[str, Any]) -> dict[str, Any]:
     # Numbers with a point, such as dropout, may be others when a run goes on.
-    sizes = {name: value for name, value in settings["config"].items() if isinstance(value, int)}
-    return sizes | {name: settings[name] for name in ("tied", "transform")} | {"type": settings["config"]["model_type"]}
+    config = settings["config"]
+    sizes = {name: value for name, value in config.items() if isinstance(value, int) and name != "vocab_size"}
+    return sizes | {name: settings[name] for name in ("tied", "transform")} | {"model_type": config["model_type"]}

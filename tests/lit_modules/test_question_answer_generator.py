@@ -240,9 +240,8 @@ def test_a_datamodule_that_learns_from_the_checkpoint(trained: QuestionAnswerGen
 
 def test_a_new_module_that_learns_from_the_checkpoint(checkpoint: Path, trainer: Make) -> None:
     data, made = TinyPassages(words=[]), trainer()
-    module = QuestionAnswerGenerator(**SMALL)
+    module = QuestionAnswerGenerator(**LEARNS)
     made.validate(module, data, ckpt_path=checkpoint, weights_only=True, verbose=False)
-    assert module.network.settings()["config"]["hidden_size"] == 64
     assert logged(made, "val/")["perplexity"] < 2
 
 
@@ -260,9 +259,18 @@ def test_other_words_than_the_model_s(checkpoint: Path, trainer: Make) -> None:
 
 
 def test_another_network_than_the_checkpoint_s(checkpoint: Path, trainer: Make) -> None:
-    wider = QuestionAnswerGenerator(**LEARNS | {"hidden": 32})
-    with pytest.raises(ValueError, match="network has hidden_size=32, that of the checkpoint hidden_size=64"):
-        trainer(max_epochs=61).fit(wider, TinyPassages(), ckpt_path=checkpoint, weights_only=True)
+    for name, value, message in (
+        ("hidden", 32, "hidden_size=32, that of the checkpoint hidden_size=64"),
+        ("tied", False, "tied=False, that of the checkpoint tied=True"),
+    ):
+        other = QuestionAnswerGenerator(**LEARNS | {name: value})
+        with pytest.raises(ValueError, match=message):
+            trainer(max_epochs=61).fit(other, TinyPassages(), ckpt_path=checkpoint, weights_only=True)
+        with pytest.raises(ValueError, match=message):
+            QuestionAnswerGenerator.load_from_checkpoint(checkpoint, weights_only=True, **{name: value})
+    # Dropout may be another one when a run goes on.
+    loaded = QuestionAnswerGenerator.load_from_checkpoint(checkpoint, weights_only=True, dropout=0.5)
+    assert loaded.network.settings()["config"]["hidden_dropout_prob"] == 0.5
 
 
 def test_resumed_as_if_never_stopped(trainer: Make, tmp_path: Path) -> None:

@@ -27,3 +27,24 @@ def test_an_empty_dimension_takes_any_size(rows: int, dim: int, fits: bool, tmp_
     else:
         with pytest.raises(UserError, match=rf"table is \(5, 3\) there and \({rows}, {dim}\) here"):
             check_checkpoint(path, Table(rows, dim))
+
+
+class Rebuilt(LightningModule):
+    """A module that makes one of its two tables as a checkpoint has it."""
+
+    rebuilt_on_load = ("rebuilt",)
+
+    def __init__(self, rebuilt: LightningModule | None, kept: int) -> None:
+        super().__init__()
+        self.kept = Table(kept, 3)
+        if rebuilt is not None:
+            self.rebuilt = rebuilt
+
+
+def test_what_is_rebuilt_from_the_checkpoint_takes_any(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    torch.save({"state_dict": Rebuilt(Table(5, 3), 2).state_dict()}, path)
+    check_checkpoint(path, Rebuilt(Table(4, 2), 2))
+    check_checkpoint(path, Rebuilt(None, 2))
+    with pytest.raises(UserError, match=r"kept.table is \(2, 3\) there and \(1, 3\) here"):
+        check_checkpoint(path, Rebuilt(Table(5, 3), 1))
