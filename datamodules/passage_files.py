@@ -205,7 +205,7 @@ def _one(passage: str, question: str, record: dict[str, Any], what: str, count: 
 
 def _answer(entry: Any, place: Any) -> Answer:
     if isinstance(entry, dict):
-        entry, place = entry.get("text"), entry.get("answer_start", place)
+        entry, place = entry.get("text"), entry.get("answer_start")
     if not isinstance(entry, str):
         raise LineError("answers that are no texts, left out with their question", repr(entry)[:40])
     text = SURROGATE.sub("\ufffd", entry)

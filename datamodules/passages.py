@@ -40,7 +40,7 @@ class PassageDataModule(LightningDataModule):
     Args:
         train: path of the training questions; None to evaluate or predict with a checkpoint; or "embedded", an example
             written for this project, 30 passages in Chinese and English with 100 questions, whose 6 last passages are
-            then used for each part that has no path.
+            then used for each part that has no path. Another part can be "embedded", too.
         validation: path of the questions to validate on; None to hold some of the training passages out.
         test: path of the questions to test on.
         predict: path of passages to ask about, JSON lines with "passage" or lines of text, which are read as they are
@@ -99,9 +99,10 @@ class PassageDataModule(LightningDataModule):
         if simplify_vocabulary and tokenizer is None:
             raise ValueError("simplify_vocabulary is for a pretrained network's vocabulary: give its tokenizer, too")
         self.skip_predictions = 0
-        example = EMBEDDED if train == "embedded" else {}
-        given = {part: None if self.hparams[part] == "embedded" else self.hparams[part] for part in PARTS}
-        self._paths: dict[str, str | None] = {part: given[part] or example.get(part) for part in PARTS}
+        self._paths: dict[str, str | None] = {part: self.hparams[part] for part in PARTS}
+        for part, path in EMBEDDED.items():
+            if self._paths[part] == "embedded" or (train == "embedded" and self._paths[part] is None):
+                self._paths[part] = path
         self._tokenizer: PassageTokenizer | None = None
         self.kept: list[int] | None = None
         self._learned_from: list[str | int | float] = []

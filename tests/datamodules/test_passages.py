@@ -2,14 +2,17 @@
 
 import io
 import json
+import os
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from lightning.fabric.utilities import move_data_to_device
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from datamodules.passage_batches import PassageInput
@@ -90,6 +93,11 @@ def test_example_needs_no_arguments(tmp_path: Path) -> None:
     (batch,) = data.predict_dataloader()
     lines = Path(EMBEDDED["predict"]).read_text().splitlines()
     assert batch["records"] == [PassageInput(n, json.loads(text)["passage"]) for n, text in enumerate(lines)]
+
+
+def test_one_part_is_the_example(make: Make) -> None:
+    (batch,) = make(test="embedded").test_dataloader()
+    assert len(batch["records"]) == 20
 
 
 # ---- Batches ----
@@ -246,6 +254,28 @@ def test_files_are_read_once(make: Make, monkeypatch: pytest.MonkeyPatch) -> Non
     assert all(same(*pair) for pair in zip(first.train_dataloader(), again.train_dataloader(), strict=True))
 
 
+def trainer_that(does: str) -> Any:
+    return SimpleNamespace(state=SimpleNamespace(fn=TrainerFn(does)), overfit_batches=0)
+
+
+def test_what_is_needed_to_fit_is_prepared_before(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make(None)
+    data.trainer = trainer_that("fit")
+    data.prepare_data()
+    monkeypatch.setattr("datamodules.passage_parts.read_questions", lambda *_: pytest.fail("read"))
+    # The other processes of a machine have datamodules of their own.
+    assert len(make().tokens) > 20
+
+
+def test_nothing_is_prepared_to_predict(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datamodules.passage_parts.read_questions", lambda *_: pytest.fail("read"))
+    data = make(None)
+    data.trainer = trainer_that("predict")
+    data.prepare_data()
+    data.setup("predict")
+    assert data.tokens == []
+
+
 @pytest.mark.parametrize(
     "options",
     [{"max_passage": 9}, {"max_answer": 1}, {"max_question": 6}, {"vocabulary_size": 20}],
@@ -258,8 +288,6 @@ def test_other_settings_have_a_cache_of_their_own(options: dict[str, int], make:
 
 def test_other_content_has_a_cache_of_its_own(make: Make, tmp_path: Path) -> None:
     """Of the same size and age."""
-    import os
-
     assert "苹" in make().tokens
     path = tmp_path / "train.jsonl"
     age = path.stat().st_mtime_ns
