@@ -225,6 +225,15 @@ def test_no_question_is_in_both_parts(make: Make, tmp_path: Path) -> None:
     assert len({pairs.record(row).question for row in range(15)}) == 5
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_group_larger_than_what_is_held_out_stays(seed: int, make: Make, tmp_path: Path) -> None:
+    """Eight passages have a question in common, two have one of their own each."""
+    lines = [{"passage": f"{n}号苹果", "question": f"{max(n, 7)}?", "answer": "苹果"} for n in range(10)]
+    (tmp_path / "large").write_text("\n".join(map(json.dumps, lines)))
+    data = make(train=str(tmp_path / "large"), validation=None, val_fraction=0.2, seed=seed)
+    assert passages_of(data, "validation") == {"8号苹果", "9号苹果"}
+
+
 def test_nothing_is_held_out(make: Make) -> None:
     data = make(validation=None, val_fraction=0)
     assert data.val_dataloader() == []
