@@ -43,9 +43,9 @@ def write_report(out: Path, *, judge: bool) -> str:
         sections += verdicts(what, own) if judge else []
     if speed:
         sections.append(f"Measured {when_and_where(speed)}; device {speed[0]['device']}.")
-    for data, rows in groupby(sorted(quality, key=lambda row: row["data"]), lambda row: row["data"]):
+    for (data, tested), rows in groupby(sorted(quality, key=_data), _data):
         own = list(rows)
-        sections += [f"## Quality: {data}, test part", quality_table(own), _trained(own)]
+        sections += [f"## Quality: test part of {tested}", quality_table(own), f"Trained on {data}. {_trained(own)}"]
     sections += example_sections(examples)
     text = "\n\n".join(sections) + "\n"
     out.mkdir(parents=True, exist_ok=True)
@@ -104,6 +104,10 @@ def quality_table(rows: Sequence[Row]) -> str:
     return markdown_table(["network", "answers", "epochs", "steps", "best epoch", "seeds", *SCORES.values()], lines)
 
 
+def _data(row: Row) -> tuple[str, str]:
+    return row["data"], row["tested"]
+
+
 def _way(row: Row) -> tuple[int, str, str, str]:
     return list(METHODS).index(row["method"]), row["epochs"], row["minutes"], row["answers"]
 
@@ -120,10 +124,12 @@ def _trained(rows: Sequence[Row]) -> str:
 def example_sections(rows: Sequence[Row]) -> list[str]:
     """What each method asked, with its first seed."""
     sections = []
-    for (method, minutes), of_method in groupby(rows, lambda row: (row["method"], row["minutes"])):
-        own = list(of_method)
+    ways = dict.fromkeys((row["tested"], row["method"], row["minutes"]) for row in rows)
+    for tested, method, minutes in ways:
+        own = [row for row in rows if (row["tested"], row["method"], row["minutes"]) == (tested, method, minutes)]
         own = [row for row in own if row["seed"] == own[0]["seed"]]
-        sections.append(f"## Examples: {method}" + (f", cut off after {minutes} minutes" if minutes else ""))
+        cut = f", cut off after {minutes} minutes" if minutes else ""
+        sections.append(f"## Examples from {tested}: {method}{cut}")
         for passage, pairs in groupby(own, lambda row: row["passage"]):
             asked = [[row["question"], row["answer"], row["score"]] for row in pairs]
             cells = [[cell.replace("|", "\\|") for cell in row] for row in asked]

@@ -65,15 +65,22 @@ METHODS: dict[str, Setting] = {
 }
 
 
+def source_name(source: str) -> str:
+    """A file's, for tables."""
+    return Path(source).name.split(".")[0]
+
+
 def split_files(sources: Sequence[str], folder: Path) -> dict[str, str]:
-    """Paths of train, validation and test files into which the lines of some files are divided by document."""
-    parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
-    for line in (line for source in sources for line in read_lines(Path(source))):
+    """Paths of files into which the lines of some files are divided by document: "train", "validation", and of each
+    source, under its name, those to test on.
+    """
+    parts: dict[str, list[str]] = {"train": [], "validation": []}
+    for source, line in ((file, line) for file in sources for line in read_lines(Path(file))):
         record = json.loads(line)
         document = record.get("title") or record.get("passage") or record["context"]
         tenth = zlib.crc32(document.encode()) % 10
-        part = "test" if tenth < TESTED else "validation" if tenth < TESTED + VALIDATED else "train"
-        parts[part].append(line.rstrip("\n") + "\n")
+        part = source_name(source) if tenth < TESTED else "validation" if tenth < TESTED + VALIDATED else "train"
+        parts.setdefault(part, []).append(line.rstrip("\n") + "\n")
     folder.mkdir(parents=True, exist_ok=True)
     for part, lines in parts.items():
         (folder / f"{part}.jsonl").write_text("".join(lines), encoding="utf-8")
@@ -86,12 +93,14 @@ class QuestionTask(Task):
 
     Attributes:
         name: of the data.
+        tests: files to test on, by name.
         device: "cpu" or "gpu".
         minutes: that training may take; None for no limit.
         examples: a CSV for what is generated, made larger.
     """
 
     name: str
+    tests: Mapping[str, str]
     device: str
     minutes: float | None
     examples: Path
@@ -121,10 +130,10 @@ def question_task(
         name: of the data.
         method: its name.
         setting: how it is trained.
-        data: arguments of PassageDataModule.
+        data: arguments of PassageDataModule for training.
         encoder: folder of the pretrained network, whose tokenizer all networks have; None for a vocabulary made here.
         tested: how many of the test part's passages are written about.
-        where: device, minutes and examples.
+        where: tests, device, minutes and examples.
     """
     own = {"encoder": encoder} if setting.pretrained else {}
     model = functools.partial(QuestionAnswerGenerator, **setting.model, **own, evaluated_passages=0)
@@ -156,8 +165,8 @@ class Epochs(Callback):
 
 
 def train(task: QuestionTask, method: str, seed: int, advance: Advance) -> Results:
-    """The scores on the test part of the weights that were best on the validation part: a row for free answers, and one
-    for answers that have to be spans of the passage.
+    """The scores on each test part of the weights that were best on the validation part: a row for free answers, and
+    one for answers that have to be spans of the passage.
     """
     seed_everything(seed, verbose=False)
     model, data, epochs = task.model(method), PassageDataModule(**task.data, seed=seed), Epochs(advance)
@@ -179,10 +188,14 @@ def train(task: QuestionTask, method: str, seed: int, advance: Advance) -> Resul
             model.load_state_dict(state)
     done = {"best": 1 + epochs.perplexities.index(min(epochs.perplexities)), "steps": steps}
     done["device"] = device_name(task.device)
+    parts = {name: PassageDataModule(**task.data, test=path, seed=seed) for name, path in task.tests.items()}
     rows = [
-        {"answers": kind, **_tested(trainer, model, data, task.samples, kind), **done} for kind in ("free", "spans")
+        {"tested": name, "answers": kind, **_tested(trainer, model, parts[name], task.samples, kind), **done}
+        for name in parts
+        for kind in ("free", "spans")
     ]
-    _keep_examples(task, method, seed, model)
+    for name in task.tests:
+        _keep_examples(task, name, method, seed, model)
     return rows
 
 
@@ -194,13 +207,13 @@ def _tested(
     return {name: round(float(trainer.callback_metrics[f"test/{name}"]), 4) for name in SCORES}
 
 
-def _keep_examples(task: QuestionTask, method: str, seed: int, model: QuestionAnswerGenerator) -> None:
-    """Write down what is asked about the first short passages of the test part, answers being free."""
-    records = [json.loads(line) for line in read_lines(Path(task.data["test"]))]
+def _keep_examples(task: QuestionTask, name: str, method: str, seed: int, model: QuestionAnswerGenerator) -> None:
+    """Write down what is asked about the first short passages of a test part, answers being free."""
+    records = [json.loads(line) for line in read_lines(Path(task.tests[name]))]
     texts = dict.fromkeys(record.get("passage") or record["context"] for record in records)
     passages = [text for text in texts if len(text) <= EXAMPLE_LENGTH][:EXAMPLES]
     model.hparams.update(answer_in_passage=False)
-    key = run_key(task, method, seed)
+    key = run_key(task, method, seed) | {"tested": name}
     rows = [
         {**key, "passage": passage, "question": pair.question, "answer": pair.answer, "score": round(pair.score, 2)}
         for passage, pairs in zip(passages, model.ask(passages, n=4), strict=True)

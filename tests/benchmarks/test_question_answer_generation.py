@@ -103,7 +103,11 @@ def test_documents_are_divided(tmp_path: Path) -> None:
     documents = [{r.get("title") or r["passage"] for r in part} for part in records.values()]
     assert all(documents)
     assert sum(map(len, documents)) == len(set().union(*documents))
-    assert len(records["train"]) > len(records["test"]) > len(records["validation"])
+    assert list(files) == ["train", "validation", "all", "passages_train"]
+    assert {"title", "passage"} <= {name for part in ("train", "validation") for r in records[part] for name in r}
+    assert all("title" in record for record in records["all"])
+    assert all("passage" in record for record in records["passages_train"])
+    assert len(records["train"]) > len(records["all"]) + len(records["passages_train"]) > len(records["validation"])
 
 
 def speed_rows(what: str, **rates: list[float]) -> list[Row]:
@@ -162,7 +166,7 @@ def test_quality_is_kept_and_not_repeated(tmp_path: Path, capsys: pytest.Capture
         (f"from scratch, {order} first", answers) for order in ("answer", "question") for answers in ("free", "spans")
     ]
     assert {float(row["answer_in_passage"]) for row in rows if row["answers"] == "spans"} == {1.0}
-    assert "## Examples: from scratch, answer first, cut off after 0.05 minutes" in text
+    assert "## Examples from passages_train: from scratch, answer first, cut off after 0.05 minutes" in text
     assert command(tmp_path, *words) == text
     assert read_rows(tmp_path / "quick/question_answer_generation.csv") == rows
 
