@@ -225,9 +225,9 @@ def test_no_question_is_in_both_parts(make: Make, tmp_path: Path) -> None:
     assert len({pairs.record(row).question for row in range(15)}) == 5
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(3, 7))
 def test_group_larger_than_what_is_held_out_stays(seed: int, make: Make, tmp_path: Path) -> None:
-    """Eight passages have a question in common, two have one of their own each."""
+    """Eight passages have a question in common, two have one of their own; these seeds draw the eight at any place."""
     lines = [{"passage": f"{n}号苹果", "question": f"{max(n, 7)}?", "answer": "苹果"} for n in range(10)]
     (tmp_path / "large").write_text("\n".join(map(json.dumps, lines)))
     data = make(train=str(tmp_path / "large"), validation=None, val_fraction=0.2, seed=seed)
