@@ -9,9 +9,10 @@ Parts, which `--parts` does one by one; the report is made of all that was ever 
   tokens/s of training against a bare loop over the same network. Each round visits all contestants in turn, and a first
   round warms up. Wants a machine that does nothing else.
 - quality: a small pretrained network and one from scratch, each with the answer first and with the question first, on
-  Chinese questions that are split by document. Training is on all sources together, the epoch is chosen on a validation
-  part, and each source has a test part. Both kinds of answers are tested: free ones and spans of the passage. All networks have
-  the pretrained one's vocabulary, which lacks traditional characters: many of drcd_dev's tokens are unknown.
+  Chinese questions that are split by document. Training is on all sources together, the epoch is chosen on a
+  validation part, and each source has a test part. Both kinds of answers are tested: free ones and spans of the
+  passage. All networks have the pretrained one's vocabulary, which lacks traditional characters: many of drcd_dev's
+  tokens are unknown.
 
 `--methods` and `--seeds` choose single runs of quality, `--device gpu` does all on an accelerator, and `--minutes` cuts
 each training off after so long, to test what there is: an hour at most on two cores with `--minutes 12 --seeds 0`. A
