@@ -70,6 +70,7 @@ class Asker:
             seeds=[seeds[row] for row in rows],
             end=self._tokenizer.sep,
             banned=self._tokenizer.unwritten,
+            continuing=self._tokenizer.continuing,
             **self._how,
         )
         for row, pairs in zip(rows, drawn, strict=True):

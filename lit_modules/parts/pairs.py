@@ -6,7 +6,7 @@ search, so that it stays faithful. The article doesn't force the answer to be a 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol, Self, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -60,6 +60,7 @@ def generate_pairs(
     seeds: Sequence[int],
     end: int,
     banned: Sequence[int],
+    continuing: Sequence[int] = (),
     answer_first: bool = True,
     answer_in_passage: bool = False,
     beams: int = 3,
@@ -84,8 +85,9 @@ def generate_pairs(
         seeds: of the passages, (B).
         end: the number of [SEP], which ends answers and questions.
         banned: numbers of the tokens that are never written: [PAD], [CLS], [UNK], [MASK].
+        continuing: numbers of the tokens that go on with a word, such as "##er".
         answer_first: the answer is drawn and its question searched for; otherwise, the question is drawn.
-        answer_in_passage: answers are spans of their passage, token by token.
+        answer_in_passage: answers are spans of their passage, of whole words unless they reach ``max_answer``.
         beams: of the search.
         top_k: see :func:`~lit_modules.parts.answer_sampling.sample`, as for the next two.
         top_p: see there.
@@ -106,7 +108,8 @@ def generate_pairs(
     pairs: list[list[Pair]] = [[] for _ in seeds]
     usable = (passage_mask & ordinary_tokens(passage, [end, *banned])).any(dim=1).nonzero()[:, 0].tolist()
     for chunk in _parts(usable, rows // (number * beams)):
-        passages = _Passages(network, passage[chunk], passage_mask[chunk], [end, *banned])
+        special = {"end": end, "banned": banned, "continuing": continuing}
+        passages = _Passages(network, passage[chunk], passage_mask[chunk], special)
         begin = partial(passages.begin, constrained=answer_in_passage and answer_first)
         drawn = _draw_distinct(begin, draw, [seeds[i] for i in chunk], number, rounds, rows)
         begin = partial(passages.begin, constrained=answer_in_passage and not answer_first)
@@ -119,13 +122,13 @@ def generate_pairs(
 class _Passages:
     """Passages that were read once, after which decoding begins as often as is needed."""
 
-    def __init__(self, network: PassageReader, passage: Tensor, mask: Tensor, special: Sequence[int]) -> None:
+    def __init__(self, network: PassageReader, passage: Tensor, mask: Tensor, special: Mapping[str, Any]) -> None:
         """
         Args:
             network: reads them.
             passage: (B, P).
             mask: (B, P) bool.
-            special: numbers of tokens, that which ends a sequence first.
+            special: numbers of tokens, as SpanAutomaton takes them.
         """
         longest = int(mask.sum(dim=1).max())
         self._passage, self._mask, self._special = passage[:, :longest], mask[:, :longest], special
@@ -138,8 +141,7 @@ class _Passages:
         decoder.select(at)
         if not constrained:
             return decoder, None
-        end, *banned = self._special
-        return decoder, SpanAutomaton(self._passage[at], self._mask[at], end=end, banned=banned)
+        return decoder, SpanAutomaton(self._passage[at], self._mask[at], **self._special)
 
 
 _Begin = Callable[[Sequence[int]], tuple[PassageDecoder, SpanAutomaton | None]]

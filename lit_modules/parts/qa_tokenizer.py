@@ -42,6 +42,7 @@ class QATokenizer:
         cls: number of [CLS].
         sep: number of [SEP].
         unwritten: numbers that stand for nothing that could be written: [PAD], [CLS], [UNK], [MASK], no token.
+        continuing: numbers of the tokens that go on with a word.
 
     Raises:
         ValueError: it lacks one of :data:`SPECIAL`, or "[PAD]" is not number 0.
@@ -63,6 +64,7 @@ class QATokenizer:
         self.cls, self.sep = numbers["[CLS]"], numbers["[SEP]"]
         unwritten = {"", "[MASK]", *SPECIAL} - {"[SEP]"}
         self.unwritten = [number for number, token in enumerate(self.tokens) if token in unwritten]
+        self.continuing = [number for number, token in enumerate(self.tokens) if token.startswith("##")]
 
     def encode(self, text: str) -> Encoded:
         """The tokens of a text, all of them."""

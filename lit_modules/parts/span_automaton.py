@@ -17,28 +17,35 @@ def ordinary_tokens(tokens: Tensor, special: Sequence[int]) -> Tensor:
 class SpanAutomaton:
     """A nondeterministic automaton over the places of the passages: each at which the next token may stand is marked.
 
-    At first, every place of an ordinary token is; a token keeps the marks of the places that hold it and moves them on
-    by one. So a step costs one comparison a place, and nothing is built for a passage beforehand.
+    At first, every place of an ordinary token that begins a word is; a token keeps the marks of the places that hold it
+    and moves them on by one. So a step costs one comparison a place, and nothing is built for a passage beforehand.
     """
 
-    def __init__(self, passage: Tensor, mask: Tensor, *, end: int, banned: Sequence[int] = ()) -> None:
+    def __init__(
+        self, passage: Tensor, mask: Tensor, *, end: int, banned: Sequence[int] = (), continuing: Sequence[int] = ()
+    ) -> None:
         """
         Args:
             passage: tokens (R, P).
             mask: (R, P) bool, False at padding.
             end: the token that ends a sequence; allowed after at least one token, and never part of a span.
             banned: special tokens, never part of a span either: [PAD], [CLS], [UNK], [MASK].
+            continuing: tokens that go on with a word, before which no span begins or ends: "##er" in WordPiece.
         """
         self._passage, self._end = passage, end
         self._ordinary = mask & ordinary_tokens(passage, [end, *banned])
-        self._next = self._ordinary
-        self._begun = torch.zeros(len(passage), dtype=torch.bool, device=passage.device)
+        before = self._ordinary.roll(1, dims=1)
+        before[:, :1] = False
+        # What goes on with nothing that can be written begins something.
+        self._inside = self._ordinary & before & ~ordinary_tokens(passage, continuing)
+        self._next = self._ordinary & ~self._inside
+        self._whole = torch.zeros(len(passage), dtype=torch.bool, device=passage.device)
 
     def allowed(self, vocabulary: int) -> Tensor:
-        """Next tokens (R, V) bool: those that lengthen a span, and the end once there is one."""
+        """Next tokens (R, V) bool: those that lengthen a span, and the end where it is one of whole words."""
         allowed = torch.zeros(len(self._passage), vocabulary, dtype=torch.bool, device=self._passage.device)
         allowed.scatter_(1, self._passage.where(self._next, self._end), True)
-        allowed[:, self._end] = self._begun
+        allowed[:, self._end] = self._whole
         return allowed
 
     def advance(self, tokens: Tensor, active: Tensor | None = None) -> None:
@@ -46,13 +53,22 @@ class SpanAutomaton:
         here = self._next & (self._passage == tokens[:, None])
         following = here.roll(1, dims=1) & self._ordinary
         following[:, :1] = False
+        # Where no word goes on; also after a token that lengthens nothing.
+        whole = ~following.any(dim=1) | (here & ~self._before_inside).any(dim=1)
         if active is None:
-            self._next, self._begun = following, torch.ones_like(self._begun)
+            self._next, self._whole = following, whole
         else:
             self._next = following.where(active[:, None], self._next)
-            self._begun = self._begun | active
+            self._whole = whole.where(active, self._whole)
 
     def select(self, rows: Tensor) -> None:
         """Go on with these sequences (R',): reordered, repeated or left out."""
-        self._passage, self._ordinary = self._passage[rows], self._ordinary[rows]
-        self._next, self._begun = self._next[rows], self._begun[rows]
+        self._passage, self._ordinary, self._inside = self._passage[rows], self._ordinary[rows], self._inside[rows]
+        self._next, self._whole = self._next[rows], self._whole[rows]
+
+    @property
+    def _before_inside(self) -> Tensor:
+        """The places after which a word goes on."""
+        before = self._inside.roll(-1, dims=1)
+        before[:, -1:] = False
+        return before

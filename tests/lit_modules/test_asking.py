@@ -1,5 +1,6 @@
 """From texts to tokens, and from tokens to texts; what is generated in between is given."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -36,8 +37,8 @@ def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return asked
 
 
-def asker() -> Asker:
-    return Asker(None, QATokenizer(tokenizer_of(WORDS)), HOW, torch.device("cpu"))  # type: ignore[arg-type]
+def asker(words: Sequence[str] = WORDS) -> Asker:
+    return Asker(None, QATokenizer(tokenizer_of(words)), HOW, torch.device("cpu"))  # type: ignore[arg-type]
 
 
 def test_texts_become_tokens_and_tokens_texts(given: dict[str, Any]) -> None:
@@ -53,6 +54,11 @@ def test_texts_become_tokens_and_tokens_texts(given: dict[str, Any]) -> None:
     assert given["seeds"] == [3, 5]
     assert (given["end"], given["banned"]) == (3, [0, 1, 2])
     assert given["number"] == 2
+
+
+def test_words_are_not_to_be_torn(given: dict[str, Any]) -> None:
+    asker([*WORDS, "##s"]).about(["tea"], [0])
+    assert given["continuing"] == [4 + len(WORDS)]
 
 
 def test_how_many_and_how(given: dict[str, Any]) -> None:

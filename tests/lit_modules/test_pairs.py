@@ -94,6 +94,20 @@ def test_answers_are_spans_where_they_have_to_be(answer_first: bool) -> None:
     assert not all(is_span(pair.answer, passage[row]) for row in range(30) for pair in free[row])
 
 
+def test_answers_tear_no_word_apart() -> None:
+    """Token 5 goes on with a word: none begins with it, and none ends before it."""
+    passage, mask = passages(30)
+    found = pairs_of(passage, mask, answer_in_passage=True, continuing=[5], max_answer=9, rounds=30)
+    for row, pairs in enumerate(found):
+        text = [2 if token == END else token for token in passage[row].tolist()]
+        for pair in pairs:
+            size = len(pair.answer)
+            places = [i for i in range(len(text) - size + 1) if text[i : i + size] == pair.answer]
+            assert any(text[i] != 5 or text[i - 1] == 2 for i in places)
+            assert any(text[i + size : i + size + 1] != [5] for i in places)
+    assert any(5 in pair.answer for pairs in found for pair in pairs)
+
+
 def test_passages_without_text_give_nothing() -> None:
     passage, mask = torch.tensor([[2, END, 0, 0], [2, 3, 4, END], [2, 2, END, 0]]), torch.ones(3, 4).bool()
     for constrained in (True, False):

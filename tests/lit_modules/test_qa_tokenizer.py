@@ -17,6 +17,7 @@ def test_tokens_are_by_their_numbers() -> None:
     assert tokenizer.tokens[:5] == [*SPECIAL, "泼"]
     assert (tokenizer.cls, tokenizer.sep) == (2, 3)
     assert tokenizer.unwritten == [0, 1, 2]
+    assert [tokenizer.tokens[number] for number in tokenizer.continuing] == ["##re", "##s"]
     assert tokenizer.json == TOKENIZER
 
 

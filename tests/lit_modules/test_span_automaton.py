@@ -1,5 +1,6 @@
 """The automaton of a passage's spans beside all of its spans."""
 
+import pytest
 import torch
 
 from lit_modules.parts.span_automaton import SpanAutomaton
@@ -7,15 +8,27 @@ from lit_modules.parts.span_automaton import SpanAutomaton
 END, BANNED = 1, (0, 2, 3)
 
 
-def all_spans(passage: list[int]) -> set[tuple[int, ...]]:
-    """Spans without special tokens, the empty one too."""
-    spans = {tuple(passage[start:end]) for end in range(len(passage) + 1) for start in range(end + 1)}
-    return {span for span in spans if not {END, *BANNED} & set(span)}
+def all_spans(passage: list[int], continuing: tuple[int, ...]) -> tuple[set[tuple[int, ...]], set[tuple[int, ...]]]:
+    """Spans without special tokens that begin with a word, and those of them that end with one; the empty one too."""
+    begun, whole = {()}, set()
+    inside = [
+        token in continuing and number > 0 and passage[number - 1] not in {END, *BANNED}
+        for number, token in enumerate(passage)
+    ]
+    for start in range(len(passage)):
+        for end in range(start + 1, len(passage) + 1) if not inside[start] else ():
+            span = tuple(passage[start:end])
+            if not {END, *BANNED} & set(span):
+                begun.add(span)
+                if end == len(passage) or not inside[end]:
+                    whole.add(span)
+    return begun, whole
 
 
-def expected(spans: set[tuple[int, ...]], written: tuple[int, ...]) -> set[int]:
-    longer = {span[-1] for span in spans if len(span) == len(written) + 1 and span[:-1] == written}
-    return longer | ({END} if written else set())
+def expected(spans: tuple[set[tuple[int, ...]], set[tuple[int, ...]]], written: tuple[int, ...]) -> set[int]:
+    begun, whole = spans
+    longer = {span[-1] for span in begun if len(span) == len(written) + 1 and span[:-1] == written}
+    return longer | ({END} if written in whole else set())
 
 
 def random_passages(rows: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -28,10 +41,11 @@ def tokens_of(row: torch.Tensor) -> set[int]:
     return set(row.nonzero()[:, 0].tolist())
 
 
-def test_beside_all_spans() -> None:
+@pytest.mark.parametrize("continuing", [(), (6,), (5, 6)])
+def test_beside_all_spans(continuing: tuple[int, ...]) -> None:
     passage, mask = random_passages(200)
-    automaton = SpanAutomaton(passage, mask, end=END, banned=BANNED)
-    spans = [all_spans(text[real].tolist()) for text, real in zip(passage, mask, strict=True)]
+    automaton = SpanAutomaton(passage, mask, end=END, banned=BANNED, continuing=continuing)
+    spans = [all_spans(text[real].tolist(), continuing) for text, real in zip(passage, mask, strict=True)]
     written: list[tuple[int, ...]] = [()] * 200
     for step in range(8):
         allowed = automaton.allowed(8)
