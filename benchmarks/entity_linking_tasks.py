@@ -94,6 +94,7 @@ VARIANTS: dict[str, dict[str, Variant]] = {
     "ccks2019": {
         FULL: Variant("ccks2019", "ccks2019"),
         VECTORS: Variant("ccks2019", "ccks2019, vectors", needs="vectors"),
+        PRETRAINED: Variant("ccks2019", "ccks2019, encoder", needs="chinese"),
     },
     "wordnet": {PRETRAINED: Variant("wordnet", "wordnet, encoder", needs="english")},
 }
@@ -121,6 +122,10 @@ TRIED: dict[str, dict[str, Setting]] = {
     **{
         family: {f"dropout {dropout}": Setting(10, 0.99, {"dropout": dropout}) for dropout in tried}
         for family, tried in (("ccks2019", (0.2, 0.4)), ("ccks2019, vectors", (0.4, 0.5)))
+    },
+    "ccks2019, encoder": {
+        f"encoder's rate {rate:g}": Setting(5, 0.99, _ENCODER | {"encoder_learning_rate": rate})
+        for rate in (1e-4, 3e-5)
     },
     "wordnet, encoder": {
         f"encoder's rate {rate:g}": Setting(
