@@ -17,9 +17,9 @@ FEATURES = ("character", "word", "object")
 class LinkingNetwork(nn.Module):
     """Steps 3 and 4 of the article on what a reader has read.
 
-    A pretrained reader knows what means the same before any training, but step 4 would have to learn anew to compare. So
-    there the logit has a term of the cosine of text and description: of WordNet's example sentences it linked 0.49 right
-    without that, and 0.68 with it.
+    A pretrained reader knows what means the same before any training, but step 4 would have to learn anew to compare.
+    So there the logit has a term of the cosine of text and description: of WordNet's example sentences it linked 0.49
+    right without that, and 0.68 with it.
 
     Args:
         reader: of texts and descriptions.
