@@ -30,6 +30,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from lit_modules.parts import optimizers
 from lit_modules.parts.adversarial import check_name
 from lit_modules.parts.base import BaseModule
+from lit_modules.parts.counted import CountedEvaluation
 from lit_modules.parts.distributed import mean_over_ranks
 from lit_modules.parts.linking import LinkedMention, MentionLinker, Span, gates
 from lit_modules.parts.linking_metrics import Link, LinkingAccuracy, LinkingF1, MentionF1
@@ -41,7 +42,7 @@ from lit_modules.parts.readers import PretrainedReader
 __all__ = ["EntityLinker", "LinkedMention"]
 
 
-class EntityLinker(LinkingState, BaseModule):
+class EntityLinker(LinkingState, CountedEvaluation, BaseModule):
     """Finds mentions of a knowledge base's entities in short texts and tells which entity each means.
 
     Batches are those of EntityLinkingDataModule. The characters that have embeddings come from the datamodule, by
@@ -154,30 +155,6 @@ class EntityLinker(LinkingState, BaseModule):
         return self.optimizer_over(parts, self._optimizer_args)
 
     # ---- Evaluation ----
-
-    def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
-        """Count what is found and linked in a batch of texts."""
-        self._count(batch)
-
-    def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
-        """Count what is found and linked in a batch of texts."""
-        self._count(batch)
-
-    def on_validation_epoch_start(self) -> None:
-        """Forget what was counted in an evaluation that was broken off."""
-        self._forget()
-
-    def on_test_epoch_start(self) -> None:
-        """Forget what was counted in an evaluation that was broken off."""
-        self._forget()
-
-    def on_validation_epoch_end(self) -> None:
-        """Log val/f1 and val/mention_f1 with their precision and recall, and val/linking_accuracy."""
-        self._log_counts("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Log test/f1 and test/mention_f1 with their precision and recall, and test/linking_accuracy."""
-        self._log_counts("test")
 
     def _count(self, batch: Mapping[str, Any]) -> None:
         linker, encoding = self._linker(), self.network.read(batch)

@@ -31,6 +31,7 @@ from lit_modules.parts import noise, optimizers
 from lit_modules.parts.adversarial import check_name
 from lit_modules.parts.asking import Asker, GeneratedPair
 from lit_modules.parts.base import BaseModule
+from lit_modules.parts.counted import CountedEvaluation
 from lit_modules.parts.distributed import mean_over_ranks
 from lit_modules.parts.exposure import with_wrong_inputs
 from lit_modules.parts.generation_metrics import AnswerInPassage, AnswerOverlap, Distinct, QuestionOverlap
@@ -41,7 +42,7 @@ from lit_modules.parts.weighted_mean import WeightedMean
 __all__ = ["GeneratedPair", "QuestionAnswerGenerator"]
 
 
-class QuestionAnswerGenerator(GeneratorState, BaseModule):
+class QuestionAnswerGenerator(GeneratorState, CountedEvaluation, BaseModule):
     """Writes pairs of a question and its answer about a passage.
 
     Batches are those of PassageDataModule, which has the vocabulary too; a checkpoint keeps that, and
@@ -190,30 +191,6 @@ class QuestionAnswerGenerator(GeneratorState, BaseModule):
         return self.optimizer_over({"network": (self.network, self.hparams["learning_rate"])}, self._optimizer_args)
 
     # ---- Evaluation ----
-
-    def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
-        """Count how a batch is predicted, and what is generated for its passages."""
-        self._count(batch)
-
-    def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
-        """Count how a batch is predicted, and what is generated for its passages."""
-        self._count(batch)
-
-    def on_validation_epoch_start(self) -> None:
-        """Forget what was counted in an evaluation that was broken off."""
-        self._forget()
-
-    def on_test_epoch_start(self) -> None:
-        """Forget what was counted in an evaluation that was broken off."""
-        self._forget()
-
-    def on_validation_epoch_end(self) -> None:
-        """Log val/perplexity and the others; see docs/question_answer_generator.md."""
-        self._log_counts("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Log test/perplexity and the others."""
-        self._log_counts("test")
 
     def _count(self, batch: Mapping[str, Any]) -> None:
         losses = self._token_losses(batch)
