@@ -179,7 +179,9 @@ def _trainable(model: Any) -> nn.Module:
     """In training mode, with those parameters frozen that get no gradient: DDP would wait for it."""
     # from_pretrained gives it in evaluation mode.
     model.train()
-    model(input_ids=torch.zeros(1, 2, dtype=torch.int64)).last_hidden_state.sum().backward()
+    tokens = torch.zeros(1, 2, dtype=torch.int64)
+    # Without a mask transformers warns of padding.
+    model(input_ids=tokens, attention_mask=torch.ones_like(tokens)).last_hidden_state.sum().backward()
     for parameter in model.parameters():
         parameter.requires_grad_(parameter.grad is not None)
     model.zero_grad()
