@@ -23,6 +23,12 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 Batch = tuple[Tensor, ...]
 
 
+def rank_and_world_size() -> tuple[int, int]:
+    """Returns the number of this process and that of all, as `torch.distributed` says; (0, 1) where not in use."""
+    in_use = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return (torch.distributed.get_rank(), torch.distributed.get_world_size()) if in_use else (0, 1)
+
+
 def random_generator(*key: int | str) -> torch.Generator:
     """Returns a CPU generator seeded by a hash of `key`, such as (seed, epoch, "order")."""
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
@@ -63,11 +69,9 @@ class ShardedSampler(DistributedSampler[int]):
         rank: int | None = None,
         world_size: int | None = None,
     ) -> None:
-        in_use = torch.distributed.is_available() and torch.distributed.is_initialized()
-        if world_size is None:
-            world_size = torch.distributed.get_world_size() if in_use else 1
-        if rank is None:
-            rank = torch.distributed.get_rank() if in_use else 0
+        here = rank_and_world_size()
+        rank = here[0] if rank is None else rank
+        world_size = here[1] if world_size is None else world_size
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it has to be at least 1")
         needed = batch_size * world_size if drop_last else world_size

@@ -11,13 +11,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 from torch import Tensor
 
 from datamodules.checks import at_least
-from datamodules.loading import ResumableLoader, ShardedSampler
+from datamodules.loading import ResumableLoader, ShardedSampler, rank_and_world_size
 
 PairBatch = dict[str, Tensor]
 Part = Literal["train", "val"]
@@ -165,9 +164,8 @@ class PairLoader(ResumableLoader):
         seed: int = 0,
         shuffle: bool = False,
     ) -> None:
-        in_use = dist.is_available() and dist.is_initialized()
         self._distribution = distribution
-        self._share = (dist.get_rank(), dist.get_world_size()) if in_use else (0, 1)
+        self._share = rank_and_world_size()
         self._whole = batch_size is None
         # One process's view: a global batch is cut by weight afterwards.
         size, rows = (batches, 1) if batch_size is None else (len(distribution.centers), batch_size * self._share[1])

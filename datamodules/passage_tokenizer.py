@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.normalizing import SURROGATE
+from datamodules.pieces import load_tokenizer
 
 # Those that sequences are made of; the first ones of a vocabulary that is trained or simplified.
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
@@ -83,15 +84,7 @@ def pretrained(name: str) -> str:
     Raises:
         ValueError: there is none, or it cannot say where a token stands.
     """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ValueError(f"tokenizer {name!r} cannot be loaded: {str(error).splitlines()[0]}") from None
-    if not tokenizer.is_fast:
-        raise ValueError(f"tokenizer {name!r} is written in Python and does not say where in a text a token stands")
-    return str(tokenizer.backend_tokenizer.to_str())
+    return str(load_tokenizer(name, "token").backend_tokenizer.to_str())
 
 
 def trained(texts: Iterable[str], size: int) -> str:

@@ -14,6 +14,27 @@ from datamodules.normalizing import SURROGATE
 _MOST_PIECES = 512
 
 
+def load_tokenizer(name: str, unit: str) -> Any:
+    """Returns the tokenizer of a transformers model, by its name or the folder it is in.
+
+    Args:
+        name: of the model, or its folder.
+        unit: what error messages call a part of a text that it has a number for.
+
+    Raises:
+        ValueError: there is none, or it cannot say where in a text a unit stands.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ValueError(f"tokenizer {name!r} cannot be loaded: {str(error).splitlines()[0]}") from None
+    if not tokenizer.is_fast:
+        raise ValueError(f"tokenizer {name!r} is written in Python and does not say where in a text a {unit} stands")
+    return tokenizer
+
+
 class PieceTokenizer:
     """A pretrained network's tokenizer, which says where in the text each piece stands.
 
@@ -37,14 +58,7 @@ class PieceTokenizer:
         Raises:
             ValueError: there is none, or it cannot say where a piece stands, or its texts begin with no [CLS].
         """
-        from transformers import AutoTokenizer
-
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(name)
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            raise ValueError(f"tokenizer {name!r} cannot be loaded: {str(error).splitlines()[0]}") from None
-        if not tokenizer.is_fast:
-            raise ValueError(f"tokenizer {name!r} is written in Python and does not say where in a text a piece stands")
+        tokenizer = load_tokenizer(name, "piece")
         if tokenizer.cls_token_id is None or tokenizer("a")["input_ids"][0] != tokenizer.cls_token_id:
             raise ValueError(f"tokenizer {name!r} puts no [CLS] first, which characters without a piece need")
         most = min(tokenizer.model_max_length, _MOST_PIECES)

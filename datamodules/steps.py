@@ -1,10 +1,9 @@
 """Data that says nothing but how many steps there are: for modules that bring what they train on themselves."""
 
 import torch
-import torch.distributed as dist
 from lightning.pytorch import LightningDataModule
 
-from datamodules.loading import ShardedSampler, TensorLoader
+from datamodules.loading import ShardedSampler, TensorLoader, rank_and_world_size
 
 
 class StepsDataModule(LightningDataModule):
@@ -43,6 +42,6 @@ class StepsDataModule(LightningDataModule):
 
 
 def _numbers(batches: int) -> TensorLoader:
-    world_size = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    _, world_size = rank_and_world_size()
     sampler = ShardedSampler(batches * world_size, 1, shuffle=False)
     return TensorLoader((torch.arange(batches * world_size),), sampler)

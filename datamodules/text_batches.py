@@ -7,10 +7,9 @@ from itertools import islice
 from typing import Any, Generic, TypeVar
 
 import torch
-import torch.distributed
 from torch import Tensor
 
-from datamodules.loading import ShardedSampler, random_generator
+from datamodules.loading import ShardedSampler, random_generator, rank_and_world_size
 
 T = TypeVar("T")
 # Batches whose texts are sorted by length together: more of them mean less padding and less chance.
@@ -91,15 +90,13 @@ class TextStream(Generic[T]):
         rank: int | None = None,
         world_size: int | None = None,
     ) -> None:
-        in_use = torch.distributed.is_available() and torch.distributed.is_initialized()
-        if world_size is None:
-            world_size = torch.distributed.get_world_size() if in_use else 1
+        here = rank_and_world_size()
         self._texts = texts
         self._make = make
-        self._rows = batch_size * world_size
         self._skip = skip
-        self._rank = (torch.distributed.get_rank() if in_use else 0) if rank is None else rank
-        self._world_size = world_size
+        self._rank = here[0] if rank is None else rank
+        self._world_size = here[1] if world_size is None else world_size
+        self._rows = batch_size * self._world_size
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         texts = islice(self._texts(), self._skip, None)

@@ -37,8 +37,10 @@ class SpanAutomaton:
         before = self._ordinary.roll(1, dims=1)
         before[:, :1] = False
         # What goes on with nothing that can be written begins something.
-        self._inside = self._ordinary & before & ~ordinary_tokens(passage, continuing)
-        self._next = self._ordinary & ~self._inside
+        inside = self._ordinary & before & ~ordinary_tokens(passage, continuing)
+        self._next = self._ordinary & ~inside
+        self._ends = ~inside.roll(-1, dims=1)
+        self._ends[:, -1:] = True
         self._whole = torch.zeros(len(passage), dtype=torch.bool, device=passage.device)
 
     def allowed(self, vocabulary: int) -> Tensor:
@@ -54,7 +56,7 @@ class SpanAutomaton:
         following = here.roll(1, dims=1) & self._ordinary
         following[:, :1] = False
         # Where no word goes on; also after a token that lengthens nothing.
-        whole = ~following.any(dim=1) | (here & ~self._before_inside).any(dim=1)
+        whole = ~following.any(dim=1) | (here & self._ends).any(dim=1)
         if active is None:
             self._next, self._whole = following, whole
         else:
@@ -63,12 +65,5 @@ class SpanAutomaton:
 
     def select(self, rows: Tensor) -> None:
         """Go on with these sequences (R',): reordered, repeated or left out."""
-        self._passage, self._ordinary, self._inside = self._passage[rows], self._ordinary[rows], self._inside[rows]
+        self._passage, self._ordinary, self._ends = self._passage[rows], self._ordinary[rows], self._ends[rows]
         self._next, self._whole = self._next[rows], self._whole[rows]
-
-    @property
-    def _before_inside(self) -> Tensor:
-        """The places after which a word goes on."""
-        before = self._inside.roll(-1, dims=1)
-        before[:, -1:] = False
-        return before
