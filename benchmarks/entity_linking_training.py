@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 
 from benchmarks.entity_linking_tasks import LinkingTask
-from benchmarks.runs import Advance, Results, bare_trainer
+from benchmarks.runs import Advance, Results, bare_trainer, device_name, time_limit
 from callbacks import ExponentialMovingAverage, NonFiniteGuard, Word2VecExport
 from datamodules import EntityLinkingDataModule, TextDataModule
 from lit_modules import EntityLinker, LibraryEmbedding
@@ -69,22 +69,16 @@ def _fitted(
     averages = [] if task.decay is None else [ExponentialMovingAverage("", decay=task.decay)]
     if task.device == "gpu":
         torch.set_float32_matmul_precision("high")
-    limit = None if task.minutes is None else {"seconds": round(60 * task.minutes)}
     trainer = bare_trainer(
         [counter, NonFiniteGuard(), *averages],
         accelerator=task.device,
         devices=1,
         max_epochs=task.steps,
-        max_time=limit,
+        max_time=time_limit(task.minutes),
         **options,
     )
     trainer.fit(model, datamodule=data)
     return trainer, model, data
-
-
-def device_name(device: str) -> str:
-    """The accelerator's, or "cpu"."""
-    return torch.cuda.get_device_name() if device == "gpu" and torch.cuda.is_available() else device
 
 
 def word_vectors(text: str, folder: Path, *, quick: bool) -> Path:

@@ -15,10 +15,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from benchmarks.entity_linking_training import device_name
 from benchmarks.question_answer_generation_speed import SIZES
 from benchmarks.reporting import append_rows
-from benchmarks.runs import Advance, Results, Table, Task, bare_trainer
+from benchmarks.runs import Advance, Results, Table, Task, bare_trainer, device_name, time_limit
 from datamodules import PassageDataModule
 from datamodules.text_files import read_lines
 from lit_modules.question_answer_generator import QuestionAnswerGenerator
@@ -172,12 +171,11 @@ def train(task: QuestionTask, method: str, seed: int, advance: Advance) -> Resul
     model, data, epochs = task.model(method), PassageDataModule(**task.data, seed=seed), Epochs(advance)
     if task.device == "gpu":
         torch.set_float32_matmul_precision("high")
-    limit = None if task.minutes is None else {"seconds": round(60 * task.minutes)}
     where = {"accelerator": task.device, "devices": 1}
     with tempfile.TemporaryDirectory() as folder:
         best = ModelCheckpoint(folder, monitor="val/perplexity", save_weights_only=True)
         trainer = bare_trainer(
-            [epochs, best], enable_checkpointing=True, max_epochs=task.steps, max_time=limit, **where
+            [epochs, best], enable_checkpointing=True, max_epochs=task.steps, max_time=time_limit(task.minutes), **where
         )
         trainer.fit(model, datamodule=data)
         steps = trainer.global_step

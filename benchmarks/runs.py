@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -93,6 +94,16 @@ def bare_trainer(callbacks: list[Callback], **options: Any) -> Trainer:
         "enable_model_summary": False,
     }
     return Trainer(callbacks=callbacks, **quiet | options)
+
+
+def device_name(device: str) -> str:
+    """The accelerator's, or "cpu"."""
+    return torch.cuda.get_device_name() if device == "gpu" and torch.cuda.is_available() else device
+
+
+def time_limit(minutes: float | None) -> dict[str, float] | None:
+    """Of a training, as a Trainer takes it; None for no limit."""
+    return None if minutes is None else {"seconds": round(60 * minutes)}
 
 
 # ---- All runs of a table ----

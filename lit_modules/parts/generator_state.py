@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from lightning.pytorch import LightningModule
-
+from lit_modules.parts.data_state import DataState, check_same
 from lit_modules.parts.qa_tokenizer import SPECIAL, QATokenizer
 from lit_modules.parts.readers import EncoderError
 from lit_modules.parts.unilm_network import UniLMNetwork
 
 KEY = "generator"
+TOKENS = {"what": "token", "take": "the training files and the tokenizer"}
 
 
-class GeneratorState(LightningModule):
+class GeneratorState(DataState):
     """A network whose vocabulary comes from the data, and the tokenizer that it belongs to.
 
     The datamodule has the tokenizer as JSON text, ``tokenizer_json``, empty as long as it knows none, and, where it
@@ -29,8 +29,6 @@ class GeneratorState(LightningModule):
     _tokenizer: QATokenizer | None = None
     _missing: EncoderError | None = None
     _data_class: str | None = None
-    # The datamodule's, in the checkpoint that this module comes from.
-    _data_state: dict[str, Any] | None = None
 
     def build(self) -> None:
         """Make a network from scratch, if that is asked for; it grows when the vocabulary is known."""
@@ -64,8 +62,8 @@ class GeneratorState(LightningModule):
         data = getattr(self.trainer, "datamodule", None)
         if data is None:
             return
-        if stage != "fit" and self._data_state is not None:
-            data.load_state_dict(self._data_state)
+        if stage != "fit":
+            self.hand_over(data)
         self.take_data(data)
 
     def take_data(self, data: Any) -> None:
@@ -80,7 +78,7 @@ class GeneratorState(LightningModule):
             return
         tokenizer = QATokenizer(data.tokenizer_json)
         if self._tokenizer is not None:
-            check_same_tokens(self._tokenizer.tokens, tokenizer.tokens, "the datamodule")
+            check_same(self._tokenizer.tokens, tokenizer.tokens, "the datamodule", **TOKENS)
             return
         try:
             self._use(self._new_network(tokenizer, data.kept), tokenizer)
@@ -126,42 +124,17 @@ class GeneratorState(LightningModule):
                 vocabulary.
         """
         saved = checkpoint[KEY]
-        self._data_class, self._data_state = saved["data"], checkpoint.get(saved["data"])
+        self._data_class = saved["data"]
+        self.keep_data_state(checkpoint, saved["data"])
         tokenizer = QATokenizer(saved["tokenizer"])
         if hasattr(self, "network"):
             check_same_sizes(self.network.settings(), saved["network"])
-        if self._tokenizer is not None and self._is_fitting:
-            check_same_tokens(self._tokenizer.tokens, tokenizer.tokens, "the checkpoint")
+        if self._tokenizer is not None and self.is_fitting:
+            check_same(self._tokenizer.tokens, tokenizer.tokens, "the checkpoint", **TOKENS)
         else:
             scratch = self.hparams["encoder"] is None
             network = self._scratch(len(tokenizer.tokens)) if scratch else UniLMNetwork.of_settings(saved["network"])
             self._use(network, tokenizer)
-
-    @property
-    def _is_fitting(self) -> bool:
-        return self._trainer is not None and bool(self._trainer.state.fn == "fit")
-
-
-def check_same_tokens(own: list[str], others: list[str], where: str) -> None:
-    """See that two vocabularies are the same.
-
-    Args:
-        own: the model's, by their numbers.
-        others: those to compare with.
-        where: whose they are.
-
-    Raises:
-        ValueError: they differ.
-    """
-    if own == others:
-        return
-    if len(own) != len(others):
-        raise ValueError(
-            f"the model has {len(own)} tokens, {where} has {len(others)}: take the training files and the tokenizer"
-            " that it was trained with"
-        )
-    number = next(number for number, (one, other) in enumerate(zip(own, others, strict=True)) if one != other)
-    raise ValueError(f"the model's token {number} is {own[number]!r}, that of {where} is {others[number]!r}")
 
 
 def check_same_sizes(own: dict[str, Any], saved: dict[str, Any]) -> None:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from lightning.pytorch import LightningModule
 from torch import nn
 
+from lit_modules.parts.data_state import DataState, check_same
 from lit_modules.parts.linking_network import LinkingNetwork
 from lit_modules.parts.readers import (
     EncoderError,
@@ -17,9 +17,10 @@ from lit_modules.parts.readers import (
 )
 
 KEY = "linker"
+CHARACTERS = {"what": "character", "take": "the knowledge base and the training texts"}
 
 
-class LinkingState(LightningModule):
+class LinkingState(DataState):
     """A linking network whose sizes come from the data, and the datamodule that has the knowledge base.
 
     Without an encoder the network has embeddings of the characters in the datamodule's attribute ``characters`` and a
@@ -35,8 +36,6 @@ class LinkingState(LightningModule):
     network: LinkingNetwork
     _missing: EncoderError | None = None
     _data: Any = None
-    # The datamodule's, in the checkpoint that this module comes from.
-    _data_state: dict[str, Any] | None = None
 
     def build(self, characters: Sequence[str]) -> None:
         """Make the network, without an encoder that can't be had: a checkpoint may bring it.
@@ -88,7 +87,7 @@ class LinkingState(LightningModule):
     def data(self, data: Any) -> None:
         data.prepare_data()
         data.setup("predict")
-        self._hand_over(data)
+        self.hand_over(data)
         self.take_data(data)
 
     def setup(self, stage: str) -> None:
@@ -99,13 +98,8 @@ class LinkingState(LightningModule):
         if data is None:
             return
         if stage != "fit":
-            self._hand_over(data)
+            self.hand_over(data)
         self.take_data(data)
-
-    def _hand_over(self, data: Any) -> None:
-        """Give the datamodule the state that the checkpoint has of it."""
-        if self._data_state is not None:
-            data.load_state_dict(self._data_state)
 
     def take_data(self, data: Any) -> None:
         """Use a datamodule that is set up, its word vectors, and its characters if none are known yet.
@@ -122,7 +116,7 @@ class LinkingState(LightningModule):
         if not self.characters:
             self._take_characters(characters, 0 if vectors is None else vectors.shape[1])
         elif characters:
-            self._check_characters(characters, "the datamodule")
+            check_same(self.characters, characters, "the datamodule", **CHARACTERS)
         reader.use_word_vectors(vectors)
 
     # ---- Checkpoints ----
@@ -141,28 +135,11 @@ class LinkingState(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Build what the checkpoint has, or see that it is the same."""
         saved = checkpoint[KEY]
-        self._data_state = checkpoint.get(saved["data"])
+        self.keep_data_state(checkpoint, saved["data"])
         if saved["encoder"] is not None:
             if self._missing is not None:
                 self._assemble(self._reader_with(encoder_of(saved["encoder"])))
-        elif self.characters and self._is_fitting:
-            self._check_characters(saved["characters"], "the checkpoint")
+        elif self.characters and self.is_fitting:
+            check_same(self.characters, saved["characters"], "the checkpoint", **CHARACTERS)
         else:
             self._take_characters(saved["characters"], saved["word_dim"])
-
-    @property
-    def _is_fitting(self) -> bool:
-        return self._trainer is not None and bool(self._trainer.state.fn == "fit")
-
-    def _check_characters(self, characters: Sequence[str], where: str) -> None:
-        own, others = self.characters, list(characters)
-        if own == others:
-            return
-        if len(own) != len(others):
-            raise ValueError(
-                f"the model has {len(own)} characters, {where} has {len(others)}: take the knowledge base and the"
-                " training texts that it was trained with"
-            )
-        for number, (one, other) in enumerate(zip(own, others, strict=True)):
-            if one != other:
-                raise ValueError(f"the model's character {number} is {one!r}, that of {where} is {other!r}")

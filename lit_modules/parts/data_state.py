@@ -1,0 +1,49 @@
+"""What a module that begins with its datamodule's vocabulary keeps of that datamodule in its checkpoints."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lightning.pytorch import LightningModule
+
+
+class DataState(LightningModule):
+    """Hands a datamodule that is not fitted the state that a checkpoint has of it."""
+
+    _data_state: dict[str, Any] | None = None
+
+    def hand_over(self, data: Any) -> None:
+        """Give the datamodule the state that the checkpoint has of it, if this module comes from one."""
+        if self._data_state is not None:
+            data.load_state_dict(self._data_state)
+
+    def keep_data_state(self, checkpoint: dict[str, Any], name: str) -> None:
+        """Remember the state of the datamodule in a checkpoint, where Lightning keeps it under its class's name."""
+        self._data_state = checkpoint.get(name)
+
+    @property
+    def is_fitting(self) -> bool:
+        """Whether a Trainer fits this module."""
+        return self._trainer is not None and bool(self._trainer.state.fn == "fit")
+
+
+def check_same(own: Sequence[str], others: Sequence[str], where: str, *, what: str, take: str) -> None:
+    """See that two vocabularies are the same.
+
+    Args:
+        own: the model's, by their numbers.
+        others: those to compare with.
+        where: whose they are.
+        what: what one of them is called.
+        take: what they are learned from.
+
+    Raises:
+        ValueError: they differ, naming the first that does.
+    """
+    if list(own) == list(others):
+        return
+    if len(own) != len(others):
+        raise ValueError(
+            f"the model has {len(own)} {what}s, {where} has {len(others)}: take {take} that it was trained with"
+        )
+    number = next(number for number, (one, other) in enumerate(zip(own, others, strict=True)) if one != other)
+    raise ValueError(f"the model's {what} {number} is {own[number]!r}, that of {where} is {others[number]!r}")
