@@ -28,6 +28,20 @@ class LeaveTogether(Callback):
             dist.destroy_process_group()
 
 
+def trainer_of(devices: int, **options: Any) -> Trainer:
+    """A Trainer of so many CPU processes that writes and shows nothing; options go before."""
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    strategy = "ddp" if devices > 1 else "auto"
+    several: dict[str, Any] = {"devices": devices, "strategy": strategy, "use_distributed_sampler": False}
+    return Trainer(**{"accelerator": "cpu", **several, **quiet, **options})
+
+
+def save_result(trainer: Trainer, model: LightningModule, folder: Path, case: str) -> None:
+    """Save what this process has at the end, for :func:`results_of`."""
+    result = {"state": model.state_dict(), "logged": dict(trainer.callback_metrics)}
+    torch.save(result, folder / f"{case}-{trainer.world_size}-{trainer.global_rank}.pt")
+
+
 def results_of(script: str, folder: Path, cases: Iterable[str], timeout: int) -> Results:
     """What each process of a script had at the end, with one and with two processes: by (case, devices, rank).
 
@@ -45,6 +59,23 @@ def results_of(script: str, folder: Path, cases: Iterable[str], timeout: int) ->
         assert done.returncode == 0, done.stderr[-3000:]
     keys = [(case, devices, rank) for case in cases for devices in (1, 2) for rank in range(devices)]
     return {k: torch.load(folder / "{}-{}-{}.pt".format(*k), weights_only=True) for k in keys}
+
+
+def assert_two_equal_one(results: Results, case: str, *, logged: float) -> dict[str, Any]:
+    """See that two processes end with the parameters and logged values of one, which has them all; returned.
+
+    Args:
+        results: of :func:`results_of`.
+        case: of these.
+        logged: how much the logged values may differ from those of one process.
+    """
+    one, first, second = results[case, 1, 0], results[case, 2, 0], results[case, 2, 1]
+    assert difference(first["state"], second["state"]) == 0
+    assert difference(first["logged"], second["logged"]) == 0
+    assert difference(one["state"], first["state"]) < 1e-5
+    assert difference(one["logged"], first["logged"]) < logged
+    values: dict[str, Any] = one["logged"]
+    return values
 
 
 def difference(a: dict[str, Any], b: dict[str, Any]) -> float:

@@ -1,6 +1,5 @@
 """The datamodule: the example that comes along, parts, what is learned and kept, and what is wrong with files."""
 
-import io
 import json
 from collections.abc import Callable
 from itertools import islice
@@ -10,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 from lightning.fabric.utilities import move_data_to_device
-from torch import Tensor
 
 from datamodules.entity_linking import EntityLinkingDataModule
 from datamodules.knowledge_base import KnowledgeBase
 from datamodules.linking_files import LinkingText
 from datamodules.linking_parts import EMBEDDED
+from tests.comparing import same, through_a_file
 from tests.datamodules.linking import ENTITIES, text_of, write_knowledge, write_texts, write_tokenizer
 
 TRAIN = [
@@ -45,22 +44,6 @@ def make(tmp_path: Path) -> Make:
         return data
 
     return build
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two batches are the same, bit by bit."""
-    if isinstance(one, Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
-    return bool(one == other)
-
-
-def through_a_file(state: dict[str, Any]) -> Any:
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
 
 
 # ---- The example ----

@@ -1,6 +1,5 @@
 """The datamodule: the example that comes along, batches, split, cache, checkpoints, and what is wrong."""
 
-import io
 import json
 import os
 from collections.abc import Callable
@@ -13,12 +12,12 @@ import pytest
 import torch
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.trainer.states import TrainerFn
-from torch import Tensor
 
 from datamodules.passage_batches import PassageInput
 from datamodules.passage_cache import PassagePair
 from datamodules.passage_parts import EMBEDDED
 from datamodules.passages import PassageDataModule
+from tests.comparing import same, through_a_file
 from tests.datamodules.linking import write_tokenizer
 
 Make = Callable[..., PassageDataModule]
@@ -45,22 +44,6 @@ def make(tmp_path: Path) -> Make:
         return data
 
     return build
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two batches are the same, bit by bit."""
-    if isinstance(one, Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
-    return bool(one == other)
-
-
-def through_a_file(state: dict[str, Any]) -> Any:
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
 
 
 def passages_of(data: PassageDataModule, part: str) -> set[str]:

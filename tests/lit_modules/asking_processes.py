@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
 
 from lit_modules.question_answer_generator import QuestionAnswerGenerator
 from tests.lit_modules.passage_data import Record, TinyPassages, written
+from tests.processes import save_result, trainer_of
 
 # The plain gradient shows every factor. Without dropout, which each rank draws for itself.
 SMALL: dict[str, Any] = {"hidden": 16, "layers": 1, "heads": 2, "dropout": 0.0, "max_answer": 3, "max_question": 6}
@@ -37,24 +37,13 @@ def records_of(case: str) -> list[Record]:
 
 
 def train(case: str, devices: int, folder: Path) -> None:
-    trainer = Trainer(
-        accelerator="cpu",
-        devices=devices,
-        strategy="ddp" if devices > 1 else "auto",
-        use_distributed_sampler=False,
-        max_epochs=3,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = trainer_of(devices, max_epochs=3)
     torch.manual_seed(0)
     data = TinyPassages(8, records=records_of(case), rank=trainer.global_rank, world_size=devices)
     model = QuestionAnswerGenerator(**SMALL | ARGUMENTS.get(case, {}))
     torch.manual_seed(0)
     trainer.fit(model, data)
-    result = {"state": model.state_dict(), "logged": dict(trainer.callback_metrics)}
-    torch.save(result, folder / f"{case}-{devices}-{trainer.global_rank}.pt")
+    save_result(trainer, model, folder, case)
 
 
 if __name__ == "__main__":

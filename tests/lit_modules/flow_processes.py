@@ -13,13 +13,14 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lit_modules import OptimizationFlow
 from lit_modules.parts.flows import DampedFlow, GradientFlow, ScalarRMSprop, SignFlow
 from lit_modules.parts.loss_guided import LossGuidedFlow
+from tests.processes import trainer_of
 
 
 class Foreign(LightningModule):
@@ -65,18 +66,7 @@ class Regression:
 
 
 def train(module: LightningModule, devices: int) -> int:
-    trainer = Trainer(
-        accelerator="cpu",
-        devices=devices,
-        strategy="ddp" if devices > 1 else "auto",
-        use_distributed_sampler=False,
-        max_epochs=1,
-        log_every_n_steps=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = trainer_of(devices, max_epochs=1, log_every_n_steps=1)
     trainer.fit(module, Regression(5, trainer.global_rank, devices))
     return trainer.global_rank
 

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from lit_modules import FreeformAutoencoder, FreeformClassifier
 from tests.lit_modules.test_free_losses import Free
 from tests.lit_modules.test_recomputed_losses import Blocks, step, with_reentry, without_reentry
-from tests.processes import LeaveTogether
+from tests.processes import LeaveTogether, trainer_of
 
 SMALL: dict[str, Any] = {"image_size": 8, "hidden_dim": 6, "optimizer": "SGD", "learning_rate": 0.1}
 CASES = ("free", "reentrant", "recomputed", "accumulated", "autoencoder", "classifier")
@@ -51,19 +50,12 @@ def model_of(case: str, rank: int) -> Any:
 
 def train(case: str, devices: int, folder: Path) -> None:
     torch.manual_seed(0)
-    trainer = Trainer(
-        accelerator="cpu",
-        devices=devices,
-        strategy="ddp" if devices > 1 else "auto",
+    trainer = trainer_of(
+        devices,
         accumulate_grad_batches=2 if case == "accumulated" else 1,
-        use_distributed_sampler=False,
         max_steps=4,
         val_check_interval=4,
         max_epochs=-1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         callbacks=[LeaveTogether()],
     )
     model: nn.Module = model_of(case, trainer.global_rank)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from lit_modules import LibraryEmbedding
 from tests.lit_modules.libraries import InOrder, Library, planted_library
-from tests.processes import LeaveTogether
+from tests.processes import LeaveTogether, save_result, trainer_of
 
 # The plain gradient shows every factor.
 SGD: dict[str, Any] = {"optimizer": "SGD", "initial_scale": 0.5, "learning_rate": 0.5}
@@ -55,23 +55,12 @@ class Halves(LightningDataModule):
 
 def train(case: str, devices: int, folder: Path) -> None:
     torch.manual_seed(0)
-    trainer = Trainer(
-        accelerator="cpu",
-        devices=devices,
-        strategy="ddp" if devices > 1 else "auto",
-        use_distributed_sampler=False,
-        max_epochs=3,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[LeaveTogether()] if case == list(CASES)[-1] else [],
-    )
+    callbacks = [LeaveTogether()] if case == list(CASES)[-1] else []
+    trainer = trainer_of(devices, max_epochs=3, callbacks=callbacks)
     model = LibraryEmbedding(**CASES[case])
     share = {"rank": trainer.global_rank, "world_size": devices}
     trainer.fit(model, Halves(**share) if case == "text" else Library(planted_library(24, 4)[0], 8, **share))
-    result = {"state": model.state_dict(), "logged": dict(trainer.callback_metrics)}
-    torch.save(result, folder / f"{case}-{devices}-{trainer.global_rank}.pt")
+    save_result(trainer, model, folder, case)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
 
 from lit_modules import EntityLinker
 from tests.lit_modules.linking_data import Text, TinyLinking, written
-from tests.processes import LeaveTogether
+from tests.processes import LeaveTogether, save_result, trainer_of
 
 # The plain gradient shows every factor. Without dropout, which each rank draws for itself.
 SGD: dict[str, Any] = {"optimizer": "SGD", "learning_rate": 0.1, "dropout": 0.0}
@@ -35,24 +34,13 @@ def module_and_data(case: str, folder: Path, **share: int) -> tuple[EntityLinker
 
 
 def train(case: str, devices: int, folder: Path) -> None:
-    trainer = Trainer(
-        accelerator="cpu",
-        devices=devices,
-        strategy="ddp" if devices > 1 else "auto",
-        use_distributed_sampler=False,
-        max_epochs=3,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[LeaveTogether()] if case == CASES[-1] else [],
-    )
+    callbacks = [LeaveTogether()] if case == CASES[-1] else []
+    trainer = trainer_of(devices, max_epochs=3, callbacks=callbacks)
     torch.manual_seed(0)
     model, data = module_and_data(case, folder, rank=trainer.global_rank, world_size=devices)
     torch.manual_seed(0)
     trainer.fit(model, data)
-    result = {"state": model.state_dict(), "logged": dict(trainer.callback_metrics)}
-    torch.save(result, folder / f"{case}-{devices}-{trainer.global_rank}.pt")
+    save_result(trainer, model, folder, case)
 
 
 if __name__ == "__main__":

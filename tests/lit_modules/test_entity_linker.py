@@ -13,9 +13,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from callbacks.ema import ExponentialMovingAverage, load_averaged_weights
 from lit_modules import EntityLinker
-from tests.comparing import assert_same
 from tests.lit_modules.linking_data import CHARACTERS, Mention, Text, TinyLinking
 from tests.lit_modules.tiny_encoder import tiny_encoder
+from tests.lit_modules.training import assert_resumes
 
 Make = Callable[..., Trainer]
 SMALL: dict[str, Any] = {"dim": 16, "hidden": 16, "heads": 2, "head_dim": 8, "learning_rate": 0.01}
@@ -284,16 +284,7 @@ def test_other_characters_than_the_model_s(trainer: Make, checkpoint: Path) -> N
 
 def test_resumed_as_if_never_stopped(trainer: Make, tmp_path: Path) -> None:
     arguments = LEARNS | {"warmup_steps": 8}
-    torch.manual_seed(1)
-    whole = EntityLinker(**arguments)
-    trainer(max_epochs=2).fit(whole, TinyLinking())
-    torch.manual_seed(1)
-    half = trainer(max_epochs=1)
-    half.fit(EntityLinker(**arguments), TinyLinking())
-    half.save_checkpoint(tmp_path / "half.ckpt", weights_only=False)
-    resumed = EntityLinker(**arguments)
-    trainer(max_epochs=2).fit(resumed, TinyLinking(), ckpt_path=tmp_path / "half.ckpt", weights_only=True)
-    assert_same(dict(resumed.state_dict()), dict(whole.state_dict()))
+    assert_resumes(trainer, lambda: EntityLinker(**arguments), TinyLinking, tmp_path, epochs=2)
 
 
 def test_averaged_weights_are_those_that_are_evaluated(trainer: Make, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from lit_modules.parts.places import smallest_distance
 from lit_modules.parts.shelving import walking_cost
 from lit_modules.parts.window_pairs import window_pairs
 from tests.lit_modules.libraries import Library, Text, conditional_entropy, planted_library
-from tests.lit_modules.training import parameters_differ_by
+from tests.lit_modules.training import assert_resumes, parameters_differ_by
 
 Make = Callable[..., Trainer]
 KINDS = [
@@ -140,17 +140,8 @@ def test_a_checkpoint_knows_the_items(trainer: Make, p: Tensor, tmp_path: Path, 
 def test_resumed_as_if_never_stopped(trainer: Make, p: Tensor, tmp_path: Path, kind: dict[str, Any]) -> None:
     """With noise that depends on the step alone."""
     arguments = kind | {"shared_negatives": 8}
-    torch.manual_seed(1)
-    whole = LibraryEmbedding(**arguments)
-    trainer(max_epochs=4).fit(whole, Library(p, 8))
-    torch.manual_seed(1)
-    half = trainer(max_epochs=2)
-    half.fit(LibraryEmbedding(**arguments), Library(p, 8))
-    half.save_checkpoint(tmp_path / "half.ckpt")
-    resumed, end = LibraryEmbedding(**arguments), trainer(max_epochs=4)
-    end.fit(resumed, Library(p, 8), ckpt_path=tmp_path / "half.ckpt")
+    end = assert_resumes(trainer, lambda: LibraryEmbedding(**arguments), lambda: Library(p, 8), tmp_path, epochs=4)
     assert end.global_step == 12
-    assert parameters_differ_by(whole.state_dict(), resumed.state_dict()) == 0
 
 
 # ---- What is logged ----
@@ -338,16 +329,8 @@ def test_skip_gram_goes_the_fast_way(trainer: Make) -> None:
 def test_skip_gram_learns_and_resumes_exactly(trainer: Make, tmp_path: Path) -> None:
     arguments = {"optimizer": "SGD", "learning_rate": 0.005, "initial_scale": 0.3}
     (before,) = _validated(trainer, skip_gram(**arguments), Text())
-    torch.manual_seed(1)
-    whole, made = skip_gram(**arguments), trainer(max_epochs=20)
-    made.fit(whole, Text())
+    made = assert_resumes(trainer, lambda: skip_gram(**arguments), Text, tmp_path, epochs=20)
     assert made.callback_metrics["val/cost"] < before["val/cost"] - 0.3
-    torch.manual_seed(1)
-    half, resumed = trainer(max_epochs=10), skip_gram(**arguments)
-    half.fit(skip_gram(**arguments), Text())
-    half.save_checkpoint(tmp_path / "half.ckpt")
-    trainer(max_epochs=20).fit(resumed, Text(), ckpt_path=tmp_path / "half.ckpt")
-    assert parameters_differ_by(whole.state_dict(), resumed.state_dict()) == 0
 
 
 def test_skip_gram_refuses_dense_optimizers(trainer: Make, p: Tensor) -> None:

@@ -14,9 +14,9 @@ from torch.nn.functional import cross_entropy
 
 from callbacks.ema import ExponentialMovingAverage, load_averaged_weights
 from lit_modules.question_answer_generator import QuestionAnswerGenerator
-from tests.comparing import assert_same
 from tests.lit_modules.passage_data import WORDS, Record, TinyPassages, written
 from tests.lit_modules.tiny_encoder import tiny_encoder
+from tests.lit_modules.training import assert_resumes
 
 Make = Callable[..., Trainer]
 SMALL: dict[str, Any] = {"hidden": 16, "layers": 1, "heads": 2, "max_positions": 64, "pairs": 2, "max_question": 8}
@@ -275,16 +275,7 @@ def test_another_network_than_the_checkpoint_s(checkpoint: Path, trainer: Make) 
 
 def test_resumed_as_if_never_stopped(trainer: Make, tmp_path: Path) -> None:
     arguments = SMALL | {"warmup_steps": 8, "exposure_noise": 0.3}
-    torch.manual_seed(1)
-    whole = QuestionAnswerGenerator(**arguments)
-    trainer(max_epochs=2).fit(whole, TinyPassages())
-    torch.manual_seed(1)
-    half = trainer(max_epochs=1)
-    half.fit(QuestionAnswerGenerator(**arguments), TinyPassages())
-    half.save_checkpoint(tmp_path / "half.ckpt", weights_only=False)
-    resumed = QuestionAnswerGenerator(**arguments)
-    trainer(max_epochs=2).fit(resumed, TinyPassages(), ckpt_path=tmp_path / "half.ckpt", weights_only=True)
-    assert_same(dict(resumed.state_dict()), dict(whole.state_dict()))
+    assert_resumes(trainer, lambda: QuestionAnswerGenerator(**arguments), TinyPassages, tmp_path, epochs=2)
 
 
 def test_averaged_weights_are_those_that_are_evaluated(trainer: Make, tmp_path: Path) -> None:

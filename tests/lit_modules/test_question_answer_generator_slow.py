@@ -1,11 +1,9 @@
 """QuestionAnswerGenerator with two processes against one."""
 
-from typing import Any
-
 import pytest
 
 from tests.lit_modules.asking_processes import CASES
-from tests.processes import Results, difference, results_of
+from tests.processes import Results, assert_two_equal_one, results_of
 
 
 @pytest.fixture(scope="module")
@@ -16,10 +14,6 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_two_processes_equal_one(results: Any, case: str) -> None:
-    one, first, second = results[case, 1, 0], results[case, 2, 0], results[case, 2, 1]
-    assert difference(first["state"], second["state"]) == 0
-    assert difference(first["logged"], second["logged"]) == 0
-    assert difference(one["state"], first["state"]) < 1e-5
-    assert difference(one["logged"], first["logged"]) < 1e-4
-    assert one["logged"]["val/perplexity"] > 1
+def test_two_processes_equal_one(results: Results, case: str) -> None:
+    one = assert_two_equal_one(results, case, logged=1e-4)
+    assert one["val/perplexity"] > 1

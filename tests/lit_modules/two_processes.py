@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
 from torch import Tensor
 
 from lit_modules import EntropicAutoencoder, RelativisticGAN, SingleLossGAN
+from tests.processes import trainer_of
 
 POINTS: dict[str, Any] = {
     "network": "points",
@@ -73,18 +73,12 @@ def train(case: str, devices: int, folder: Path) -> None:
     images = case.endswith("images") or case in AUTOENCODERS
     samples = torch.rand(96, 1, 8, 8) if images else torch.randn(96, 2)
     several = "ddp_find_unused_parameters_true" if module is RelativisticGAN else "ddp"
-    trainer = Trainer(
-        accelerator="cpu",
-        devices=devices,
+    trainer = trainer_of(
+        devices,
         strategy=several if devices > 1 else "auto",
         accumulate_grad_batches=2 if case == "functional" else 1,
         gradient_clip_val=0.5 if case == "article" else None,
-        use_distributed_sampler=False,
         max_steps=5,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
     )
     shard = Shard(samples, trainer.global_rank, devices)
     trainer.fit(model, shard)
