@@ -9,7 +9,6 @@ JSON: a child of that command.
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 
 from benchmarks.entity_linking_synthetic import SyntheticFiles, write_task
-from benchmarks.runs import bare_trainer, be_quiet
+from benchmarks.runs import bare_trainer, be_quiet, process_memory
 from callbacks import PredictionLines
 from datamodules import EntityLinkingDataModule
 from datamodules.knowledge_base import KnowledgeBase
@@ -73,25 +72,26 @@ def build(folder: Path) -> Measured:
     kb = KnowledgeBase.open(_files(folder).knowledge, _cache(folder), progress=False)
     seconds = time.perf_counter() - start
     size = sum(file.stat().st_size for file in kb.folder.iterdir())
-    return {"build_seconds": seconds, "build_peak_mb": _peak_mb(), "cache_mb": size / 1e6, "names": kb.num_names}
+    peak = process_memory("VmHWM")
+    return {"build_seconds": seconds, "build_peak_mb": peak / 1e6, "cache_mb": size / 1e6, "names": kb.num_names}
 
 
 def open_again(folder: Path) -> Measured:
     """A later opening, with all that matching needs; then matching, on one core."""
     files = _files(folder)
-    before = resident_mb()
+    before = process_memory("VmRSS") / 1e6
     start = time.perf_counter()
     kb = KnowledgeBase.open(files.knowledge, _cache(folder))
     matcher = kb.matcher()
     matcher.cover("")
-    seconds, resident = time.perf_counter() - start, resident_mb()
+    seconds, resident = time.perf_counter() - start, process_memory("VmRSS") / 1e6
     texts = [json.loads(line)["text"] for line in read_lines(files.texts)]
     speeds = [len(texts) / _seconds(lambda: [matcher.cover(text) for text in texts]) for _ in range(ROUNDS)]
     return {
         "open_seconds": seconds,
         "imports_mb": before,
         "open_mb": resident,
-        "matched_mb": resident_mb(),
+        "matched_mb": process_memory("VmRSS") / 1e6,
         "matched_per_second": statistics.median(speeds),
     }
 
@@ -116,7 +116,7 @@ def predict(folder: Path) -> Measured:
         "learn_seconds": learning,
         "predicted_per_second": len(lines) / clock.seconds,
         "mentions_per_text": mentions / len(lines),
-        "predict_mb": resident_mb(),
+        "predict_mb": process_memory("VmRSS") / 1e6,
     }
 
 
@@ -137,16 +137,6 @@ def _seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
-
-
-def resident_mb() -> float:
-    """Memory of this process that is in use now, with what it has mapped, in 10^6 bytes (Linux)."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS:"))
-    return int(line.split()[1]) * 1024 / 1e6
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def _files(folder: Path) -> SyntheticFiles:

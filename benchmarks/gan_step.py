@@ -44,7 +44,7 @@ from benchmarks.gan_step_contestants import CHANNELS, CONTESTANTS, Contestant, L
 from benchmarks.gan_step_report import BATCH_SIZE, Costs, Result, write_report
 from benchmarks.reporting import machine
 from benchmarks.rounds import in_rounds
-from benchmarks.runs import be_quiet
+from benchmarks.runs import be_quiet, process_memory
 
 ROOT = Path(__file__).resolve().parents[1]
 # Timed steps in a round, so that it takes long against the clock's noise.
@@ -102,7 +102,6 @@ def _reset_peak(device: torch.device) -> int:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)
-    # getrusage's peak would hold that of the data's decoding, and a child's starts at its parent's.
     (PROC / "clear_refs").write_text("5")
     return _peak(device)
 
@@ -110,8 +109,7 @@ def _reset_peak(device: torch.device) -> int:
 def _peak(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    lines = (PROC / "status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    return process_memory("VmHWM")
 
 
 def measure_memory(setting: Setting, name: str) -> float:

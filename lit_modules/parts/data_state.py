@@ -1,5 +1,6 @@
 """What a module that begins with its datamodule's vocabulary keeps of that datamodule in its checkpoints."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,9 +8,22 @@ from lightning.pytorch import LightningModule
 
 
 class DataState(LightningModule):
-    """Hands a datamodule that is not fitted the state that a checkpoint has of it."""
+    """Takes what it needs from its datamodule, which, unless it is to fit, first gets the checkpoint's state of it."""
 
     _data_state: dict[str, Any] | None = None
+
+    def setup(self, stage: str) -> None:
+        """Take the vocabulary from the datamodule, or see that it is the same."""
+        data = getattr(self.trainer, "datamodule", None)
+        if data is None:
+            return
+        if stage != "fit":
+            self.hand_over(data)
+        self.take_data(data)
+
+    @abstractmethod
+    def take_data(self, data: Any) -> None:
+        """Use a datamodule that is set up."""
 
     def hand_over(self, data: Any) -> None:
         """Give the datamodule the state that the checkpoint has of it, if this module comes from one."""

@@ -57,15 +57,6 @@ class GeneratorState(DataState):
 
     # ---- The datamodule ----
 
-    def setup(self, stage: str) -> None:
-        """Take the vocabulary from the datamodule, or see that it is the same."""
-        data = getattr(self.trainer, "datamodule", None)
-        if data is None:
-            return
-        if stage != "fit":
-            self.hand_over(data)
-        self.take_data(data)
-
     def take_data(self, data: Any) -> None:
         """Use a datamodule that is set up: its tokenizer, if none is known yet, and a network for that.
 

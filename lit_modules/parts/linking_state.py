@@ -94,12 +94,7 @@ class LinkingState(DataState):
         """Take characters and word vectors from the datamodule, or see that they are the same."""
         if self._missing is not None:
             raise self._missing
-        data = getattr(self.trainer, "datamodule", None)
-        if data is None:
-            return
-        if stage != "fit":
-            self.hand_over(data)
-        self.take_data(data)
+        super().setup(stage)
 
     def take_data(self, data: Any) -> None:
         """Use a datamodule that is set up, its word vectors, and its characters if none are known yet.

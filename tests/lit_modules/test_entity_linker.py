@@ -15,16 +15,12 @@ from callbacks.ema import ExponentialMovingAverage, load_averaged_weights
 from lit_modules import EntityLinker
 from tests.lit_modules.linking_data import CHARACTERS, Mention, Text, TinyLinking
 from tests.lit_modules.tiny_encoder import tiny_encoder
-from tests.lit_modules.training import assert_resumes
+from tests.lit_modules.training import assert_resumes, logged
+from tests.processes import trainer_of
 
 Make = Callable[..., Trainer]
 SMALL: dict[str, Any] = {"dim": 16, "hidden": 16, "heads": 2, "head_dim": 8, "learning_rate": 0.01}
 LEARNS: dict[str, Any] = SMALL | {"dropout": 0.0, "restrict_candidates": False}
-
-
-def logged(trainer: Trainer, split: str) -> dict[str, float]:
-    found = trainer.callback_metrics.items()
-    return {name.removeprefix(split): value.item() for name, value in found if name.startswith(split)}
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +29,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     warnings.filterwarnings("ignore", message="`isinstance.treespec, LeafSpec.` is deprecated")
     torch.manual_seed(0)
-    silent: dict[str, Any] = dict.fromkeys(
-        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
-    )
-    made = Trainer(accelerator="cpu", devices=1, max_epochs=10, default_root_dir=folder, **silent)
+    made = trainer_of(1, max_epochs=10, default_root_dir=folder)
     made.fit(EntityLinker(**LEARNS), TinyLinking())
     assert logged(made, "train/").keys() == {"loss", "start", "end", "link"}
     assert logged(made, "val/")["f1"] == 1

@@ -116,12 +116,13 @@ def test_bad_arguments(shape: tuple[int, ...], k: int, message: str) -> None:
 @pytest.mark.slow
 def test_memory() -> None:
     """n = 16,384 in d = 64, forward and backward, takes less than 1.5 GB; the distances alone would be 1 GB twice."""
-    script = """
-import resource, torch
+    # Not getrusage's peak: a child's starts at its parent's, of 1.9 GB after the other slow tests.
+    script = r"""
+import re, torch
 from lit_modules.parts.entropy import knn_entropy
 z = torch.randn(16384, 64, requires_grad=True)
 knn_entropy(z, 3).backward()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1]) / 1024)
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)

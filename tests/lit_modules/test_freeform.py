@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from callbacks.protocols import SupportsDecoding, SupportsEncoding, SupportsReconstruction
 from lit_modules import FreeformAutoencoder, FreeformClassifier, collect
 from lit_modules.freeform import CenterLoss
-from tests.lit_modules.training import fitted, parameters_differ_by
+from tests.lit_modules.training import fitted, logged, parameters_differ_by
 
 SMALL: dict[str, Any] = {"image_size": 8, "hidden_dim": 6}
 
@@ -42,11 +42,6 @@ def images() -> Tensor:
 @pytest.fixture
 def labels() -> Tensor:
     return torch.arange(40) % 4
-
-
-def logged(trainer: Any, split: str) -> dict[str, float]:
-    found = trainer.callback_metrics.items()
-    return {name.removeprefix(split): value.item() for name, value in found if name.startswith(split)}
 
 
 def test_article_s_sizes() -> None:

@@ -16,7 +16,8 @@ from callbacks.ema import ExponentialMovingAverage, load_averaged_weights
 from lit_modules.question_answer_generator import QuestionAnswerGenerator
 from tests.lit_modules.passage_data import WORDS, Record, TinyPassages, written
 from tests.lit_modules.tiny_encoder import tiny_encoder
-from tests.lit_modules.training import assert_resumes
+from tests.lit_modules.training import assert_resumes, logged
+from tests.processes import trainer_of
 
 Make = Callable[..., Trainer]
 SMALL: dict[str, Any] = {"hidden": 16, "layers": 1, "heads": 2, "max_positions": 64, "pairs": 2, "max_question": 8}
@@ -25,23 +26,13 @@ LEARNS = SMALL | {"hidden": 64, "layers": 2, "learning_rate": 3e-3, "answer_in_p
 PASSAGE = "Ann likes  TEA, Bob likes figs"
 
 
-def logged(trainer: Trainer, split: str) -> dict[str, float]:
-    found = trainer.callback_metrics.items()
-    return {name.removeprefix(split): value.item() for name, value in found if name.startswith(split)}
-
-
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a module that has learned the language."""
     folder = tmp_path_factory.mktemp("trained")
     warnings.filterwarnings("ignore", message="`isinstance.treespec, LeafSpec.` is deprecated")
     torch.manual_seed(0)
-    silent: dict[str, Any] = dict.fromkeys(
-        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
-    )
-    made = Trainer(
-        accelerator="cpu", devices=1, max_epochs=60, check_val_every_n_epoch=60, default_root_dir=folder, **silent
-    )
+    made = trainer_of(1, max_epochs=60, check_val_every_n_epoch=60, default_root_dir=folder)
     made.fit(QuestionAnswerGenerator(**LEARNS), TinyPassages())
     assert logged(made, "train/").keys() == {"loss"}
     made.save_checkpoint(folder / "trained.ckpt", weights_only=False)

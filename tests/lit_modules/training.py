@@ -53,3 +53,9 @@ def assert_resumes(
     end.fit(resumed, data(), ckpt_path=folder / "half.ckpt", weights_only=True)
     assert_same(dict(resumed.state_dict()), dict(whole.state_dict()))
     return end
+
+
+def logged(trainer: Trainer, split: str) -> dict[str, float]:
+    """What was logged under names that begin with ``split``, by the rest of them."""
+    found = trainer.callback_metrics.items()
+    return {name.removeprefix(split): value.item() for name, value in found if name.startswith(split)}
