@@ -14,9 +14,9 @@ Parts, which `--parts` does one by one; the report is made of all that was ever 
   passage. All networks have the pretrained one's vocabulary, which lacks traditional characters: many of drcd_dev's
   tokens are unknown.
 
-`--methods` and `--seeds` choose single runs of quality, `--device gpu` does all on an accelerator, and `--minutes` cuts
-each training off after so long, to test what there is: an hour at most on two cores with `--minutes 12 --seeds 0`. A
-run that is finished is in its CSV and is not repeated; methods whose network is missing are left out, and named.
+`--methods` and `--seeds` choose single runs of quality, `--device gpu` does all on an accelerator, and `--epochs` is
+how many there are at most: about an hour on two cores with `--epochs 2 --seeds 0`. A run that is finished is in its CSV
+and is not repeated; methods whose network is missing are left out, and named.
 
 Writes docs/results/question_answer_generation.md with question_answer_generation{,_speed,_examples}.csv. `--quick`
 shows in about a minute on the embedded example that everything works, and its numbers mean nothing.
@@ -56,6 +56,8 @@ SOURCES = ["../shared/data/qa/drcd_dev.jsonl.gz", "../shared/data/qa/cmrc2018.js
 PRETRAINED = "../shared/models/roformer-sim-small"
 # Passages of the test part that are written about.
 TESTED = 200
+# Tokens of a passage: half the article's, for a training in the time that two cores have.
+MAX_PASSAGE = 128
 
 
 def speed_of(args: argparse.Namespace) -> Speed:
@@ -83,15 +85,15 @@ def quality_tables(args: argparse.Namespace, console: Console) -> Iterator[Quest
     names = [source_name(source) for source in args.sources]
     name = " + ".join(names)
     data = {"train": args.files["train"], "validation": args.files["validation"], "cache_dir": str(args.cache)}
-    where = {"device": args.device, "minutes": args.minutes, "examples": args.out / f"{NAME}_examples.csv"}
+    data["max_passage"] = MAX_PASSAGE
+    where = {"device": args.device, "examples": args.out / f"{NAME}_examples.csv"}
     where["tests"] = {name: args.files[name] for name in names}
     for method in args.methods:
         setting = METHODS[method]
         if setting.pretrained and encoder is None:
             console.print(f"left out: {method}, of the network {args.pretrained}, a folder that there is not")
             continue
-        if args.quick:
-            setting = replace(setting, epochs=1)
+        setting = replace(setting, epochs=min(setting.epochs, args.epochs))
         task = question_task(name, method, setting, data, encoder, args.tested, **where)
         yield QuestionTable(name, task, train, args.out / f"{NAME}.csv")
 
@@ -103,7 +105,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS), help="of quality")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of quality")
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
-    parser.add_argument("--minutes", type=float, help="that a training may take (default: no limit)")
+    parser.add_argument("--epochs", type=int, default=1000, help="of a training, at most (default: each method's own)")
     parser.add_argument("--sources", nargs="+", default=SOURCES, help="JSON lines of questions (default: %(default)s)")
     parser.add_argument("--pretrained", default=PRETRAINED, help="folder of a network (default: %(default)s)")
     parser.add_argument("--cache", type=Path, default=CACHE, help="folder (default: %(default)s)")
@@ -113,6 +115,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     args.tested = TESTED
     if args.quick:
         args.sources, args.seeds, args.tested, args.out = [EMBEDDED["train"]], [0], 2, args.out / "quick"
+        args.epochs = 1
     return args
 
 

@@ -209,7 +209,7 @@ def with_lightning(
 
 
 def plainly(
-    data: PassageDataModule, model: Mapping[str, Any], batches: Sequence[Batch], device: str, *, packed: bool
+    data: PassageDataModule, model: Mapping[str, Any], batches: Sequence[Batch], device: str
 ) -> tuple[list[float], UniLMNetwork]:
     """When each step of a bare loop over the same network ended, and what it trained.
 
@@ -218,7 +218,6 @@ def plainly(
         model: arguments of the module.
         batches: all of them are trained on.
         device: "cpu" or "cuda".
-        packed: whether sequences are without padding between their parts.
     """
     torch.manual_seed(0)
     module = QuestionAnswerGenerator(**model)
@@ -226,13 +225,10 @@ def plainly(
     network = module.network.to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     ends = []
-    for tokens, segments, mask in (sequences(batch, packed=packed) for batch in batches):
+    for tokens, segments, mask in map(sequences, batches):
         tokens, segments, mask = tokens.to(device), segments.to(device), mask.to(device)
         written = mask & (segments == 1)
-        # Each token is predicted from the one before, wherever padding stands.
-        places = positions_of(mask) + 1
-        begin = (mask & (segments == 0)).sum(dim=1, keepdim=True)
-        wanted = mask & (places >= begin) & (places < mask.sum(dim=1, keepdim=True))
+        wanted = F.pad(written[:, 1:], (0, 1))
         loss = F.cross_entropy(network(tokens, segments, mask, wanted), tokens[written])
         optimizer.zero_grad()
         loss.backward()
@@ -241,13 +237,13 @@ def plainly(
     return ends, network
 
 
-def sequences(batch: Batch, *, packed: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Tokens, segments and what is real, (B, S) each, of a batch's passages, answers and questions."""
+def sequences(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens, segments and what is real, (B, S) each, of a batch's passages, answers and questions, without padding
+    between these.
+    """
     parts = ("passage", "answer", "question")
     tokens, mask = torch.cat([batch[p] for p in parts], 1), torch.cat([batch[f"{p}_mask"] for p in parts], 1)
     segments = (torch.arange(tokens.shape[1]) >= batch["passage"].shape[1]).long().expand_as(tokens)
-    if not packed:
-        return tokens, segments, mask
     order = (~mask).int().argsort(dim=1, stable=True)[:, : int(mask.sum(dim=1).max())]
     return tokens.gather(1, order), segments.gather(1, order), mask.gather(1, order)
 
@@ -265,6 +261,5 @@ def trainings(
 
         return measure
 
-    yield "plain loop", rate(lambda: plainly(data, model, batches, device, packed=False))
-    yield "plain loop, packed", rate(lambda: plainly(data, model, batches, device, packed=True))
+    yield "plain loop", rate(lambda: plainly(data, model, batches, device))
     yield "ours", rate(lambda: with_lightning(data, model, batches, device))

@@ -23,7 +23,7 @@ EXPLAINED = {
     ),
     "training": (
         "Tokens/s of training the same network on the same batches, padding not counted. `plain loop` is the bare loop"
-        " in PyTorch; `packed` without padding between passage, answer and question."
+        " in PyTorch."
     ),
 }
 
@@ -94,13 +94,12 @@ def _kind(what: str) -> str:
 def quality_table(rows: Sequence[Row]) -> str:
     """A line for each method, each way in which it was trained, and each kind of answers."""
     lines = []
-    for (_, epochs, minutes, answers), of_way in groupby(sorted(rows, key=_way), _way):
+    for (_, epochs, answers), of_way in groupby(sorted(rows, key=_way), _way):
         runs = list(of_way)
-        length = f"{epochs}, cut off after {minutes} minutes" if minutes else epochs
         scores = [plus_minus([float(run[name]) for run in runs], 2 if name == "perplexity" else 3) for name in SCORES]
         steps = f"{mean(float(run['steps']) for run in runs):,.0f}"
         best = plus_minus([float(run["best"]) for run in runs], 0)
-        lines.append([runs[0]["method"], answers, length, steps, best, str(len(runs)), *scores])
+        lines.append([runs[0]["method"], answers, str(epochs), steps, best, str(len(runs)), *scores])
     return markdown_table(["network", "answers", "epochs", "steps", "best epoch", "seeds", *SCORES.values()], lines)
 
 
@@ -108,8 +107,8 @@ def _data(row: Row) -> tuple[str, str]:
     return row["data"], row["tested"]
 
 
-def _way(row: Row) -> tuple[int, str, str, str]:
-    return list(METHODS).index(row["method"]), row["epochs"], row["minutes"], row["answers"]
+def _way(row: Row) -> tuple[int, int, str]:
+    return list(METHODS).index(row["method"]), int(row["epochs"]), row["answers"]
 
 
 def _trained(rows: Sequence[Row]) -> str:
@@ -124,12 +123,11 @@ def _trained(rows: Sequence[Row]) -> str:
 def example_sections(rows: Sequence[Row]) -> list[str]:
     """What each method asked, with its first seed."""
     sections = []
-    ways = dict.fromkeys((row["tested"], row["method"], row["minutes"]) for row in rows)
-    for tested, method, minutes in ways:
-        own = [row for row in rows if (row["tested"], row["method"], row["minutes"]) == (tested, method, minutes)]
+    ways = dict.fromkeys((row["tested"], row["method"], row["epochs"]) for row in rows)
+    for tested, method, epochs in ways:
+        own = [row for row in rows if (row["tested"], row["method"], row["epochs"]) == (tested, method, epochs)]
         own = [row for row in own if row["seed"] == own[0]["seed"]]
-        cut = f", cut off after {minutes} minutes" if minutes else ""
-        sections.append(f"## Examples from {tested}: {method}{cut}")
+        sections.append(f"## Examples from {tested}: {method}, {epochs} epoch(s) at most")
         for passage, pairs in groupby(own, lambda row: row["passage"]):
             asked = [[row["question"], row["answer"], row["score"]] for row in pairs]
             cells = [[cell.replace("|", "\\|") for cell in row] for row in asked]

@@ -84,7 +84,7 @@ def measure_speed(speed: Speed, path: Path, advance: Callable[[], object]) -> No
 
 def turns(speed: Speed) -> int:
     """How often `measure_speed` calls `advance`."""
-    return 3 * (len(speed.lengths) + 1) * (speed.rounds + 1)
+    return (3 * len(speed.lengths) + 2) * (speed.rounds + 1)
 
 
 def _rows(found: Mapping[str, list[float]]) -> list[dict[str, object]]:

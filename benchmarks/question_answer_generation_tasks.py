@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from benchmarks.question_answer_generation_speed import SIZES
 from benchmarks.reporting import append_rows
-from benchmarks.runs import Advance, Results, Table, Task, bare_trainer, device_name, time_limit
+from benchmarks.runs import Advance, Results, Table, Task, bare_trainer, device_name
 from datamodules import PassageDataModule
 from datamodules.text_files import read_lines
 from lit_modules.question_answer_generator import QuestionAnswerGenerator
@@ -94,14 +94,12 @@ class QuestionTask(Task):
         name: of the data.
         tests: files to test on, by name.
         device: "cpu" or "gpu".
-        minutes: that training may take; None for no limit.
         examples: a CSV for what is generated, made larger.
     """
 
     name: str
     tests: Mapping[str, str]
     device: str
-    minutes: float | None
     examples: Path
 
 
@@ -116,8 +114,7 @@ class QuestionTable(Table[QuestionTask]):
 
 def run_key(task: QuestionTask, method: str, seed: int) -> dict[str, str]:
     """What tells a run from others."""
-    limit = "" if task.minutes is None else f"{task.minutes:g}"
-    return {"data": task.name, "method": method, "epochs": str(task.steps), "minutes": limit, "seed": str(seed)}
+    return {"data": task.name, "method": method, "epochs": str(task.steps), "seed": str(seed)}
 
 
 def question_task(
@@ -132,7 +129,7 @@ def question_task(
         data: arguments of PassageDataModule for training.
         encoder: folder of the pretrained network, whose tokenizer all networks have; None for a vocabulary made here.
         tested: how many of the test part's passages are written about.
-        where: tests, device, minutes and examples.
+        where: tests, device and examples.
     """
     own = {"encoder": encoder} if setting.pretrained else {}
     model = functools.partial(QuestionAnswerGenerator, **setting.model, **own, evaluated_passages=0)
@@ -174,13 +171,9 @@ def train(task: QuestionTask, method: str, seed: int, advance: Advance) -> Resul
     where = {"accelerator": task.device, "devices": 1}
     with tempfile.TemporaryDirectory() as folder:
         best = ModelCheckpoint(folder, monitor="val/perplexity", save_weights_only=True)
-        trainer = bare_trainer(
-            [epochs, best], enable_checkpointing=True, max_epochs=task.steps, max_time=time_limit(task.minutes), **where
-        )
+        trainer = bare_trainer([epochs, best], enable_checkpointing=True, max_epochs=task.steps, **where)
         trainer.fit(model, datamodule=data)
         steps = trainer.global_step
-        # Where the time was up within an epoch, its weights are not compared yet.
-        trainer.validate(model, datamodule=data, verbose=False)
         if epochs.perplexities[-1] > min(epochs.perplexities):
             state = torch.load(best.best_model_path, weights_only=True)["state_dict"]
             model.load_state_dict(state)

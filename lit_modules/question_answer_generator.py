@@ -36,7 +36,7 @@ from lit_modules.parts.distributed import mean_over_ranks
 from lit_modules.parts.exposure import with_wrong_inputs
 from lit_modules.parts.generation_metrics import AnswerInPassage, AnswerOverlap, Distinct, QuestionOverlap
 from lit_modules.parts.generator_state import GeneratorState
-from lit_modules.parts.unilm import positions_of
+from lit_modules.parts.unilm import without_gaps
 from lit_modules.parts.weighted_mean import WeightedMean
 
 __all__ = ["GeneratedPair", "QuestionAnswerGenerator"]
@@ -158,15 +158,16 @@ class QuestionAnswerGenerator(GeneratorState, CountedEvaluation, BaseModule):
         parts = ("passage", "answer", "question") if self.hparams["answer_first"] else ("passage", "question", "answer")
         mask = torch.cat([batch[f"{name}_mask"] for name in parts], dim=1)
         target, passage = torch.cat([batch[name] for name in parts[1:]], dim=1), batch["passage"]
-        inputs = target if draws is None else self._noisy(target, mask[:, passage.shape[1] :], draws)
+        written = mask[:, passage.shape[1] :]
+        inputs = target if draws is None else self._noisy(target, written, draws)
         tokens = torch.cat([passage, inputs], dim=1)
         segments = torch.cat([torch.zeros_like(passage), torch.ones_like(target)], dim=1)
-        # From the last token of the passage to the last but one: padding may stand between.
-        positions, lengths = positions_of(mask), mask.sum(dim=1, keepdim=True)
-        wanted = mask & (positions >= batch["passage_mask"].sum(dim=1, keepdim=True) - 1) & (positions < lengths - 1)
+        # A fifth less to compute than with each part padded for itself.
+        mask, tokens, segments = without_gaps(mask, tokens, segments)
+        # The last token of the passage and all of the target but the last: what the next one is predicted from.
+        wanted = (mask & (segments == 1)).roll(-1, dims=1)
         logits = self.network(tokens, segments, mask, wanted)
-        right = target[mask[:, passage.shape[1] :]]
-        return cross_entropy(logits.float(), right, reduction="none", label_smoothing=label_smoothing)
+        return cross_entropy(logits.float(), target[written], reduction="none", label_smoothing=label_smoothing)
 
     def _no_losses(self) -> Tensor:
         """Of a process that gets no pair of a batch: (0,), with a gradient for every parameter, which DDP waits for."""

@@ -46,3 +46,17 @@ def additive(seen: Tensor, dtype: torch.dtype) -> Tensor:
 def positions_of(mask: Tensor) -> Tensor:
     """The number of real tokens before each, (B, S) of a bool mask (B, S); padding has the last one's."""
     return (mask.long().cumsum(dim=1) - 1).clamp(min=0)
+
+
+def without_gaps(mask: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+    """Sequences whose padding, wherever it stood, comes last, and no more of it than the longest one needs.
+
+    Args:
+        mask: bool (B, S), whether a token is real.
+        values: (B, S) each.
+
+    Returns:
+        The mask and the values, (B, L) each, with L real tokens in the longest sequence.
+    """
+    order = (~mask).int().argsort(dim=1, stable=True)[:, : int(mask.sum(dim=1).max())]
+    return tuple(value.gather(1, order) for value in (mask, *values))
