@@ -13,6 +13,7 @@ COMMANDS = {
     "validate": ("runner.cli", "evaluate a checkpoint on the validation data"),
     "test": ("runner.cli", "evaluate a checkpoint on the test data"),
     "predict": ("runner.cli", "write a checkpoint's predictions"),
+    "sweep": ("runner.sweep", "search hyper-parameters, several trials at once"),
     "list": (
         "runner.listing",
         "show modules, datamodules, callbacks, optimizers and configs that have short names",
