@@ -33,7 +33,9 @@ def main(arguments: list[str]) -> int:
         print(f"error: list knows no {unknown[0]!r}.{nearest(unknown[0], KINDS)}", file=sys.stderr)
         return 2
     for kind in wanted or KINDS:
-        Console(soft_wrap=not sys.stdout.isatty()).print(_configs() if kind == "configs" else _plugins(kind))
+        # In a pipe a line holds all of a row: rich would take 80 columns for the width of a terminal.
+        console = Console(width=None if sys.stdout.isatty() else 1000)
+        console.print(_configs() if kind == "configs" else _plugins(kind))
     return 0
 
 

@@ -7,6 +7,7 @@ it, and nothing joins a Trainer without being named (with Lightning's own group 
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -48,15 +49,17 @@ class Plugin:
         """Imports the class.
 
         Raises:
-            PluginError: whatever went wrong in the import, since it is code that is not ours.
+            PluginError: whatever went wrong in the import, since it is code that is not ours; or the class has another
+                name, by which alone jsonargparse would find it.
         """
+        where = f"{self.name} ({self.class_path}, from {self.distribution})"
         try:
-            return self.entry_point.load()
+            found = self.entry_point.load()
         except Exception as error:
-            raise PluginError(
-                f"{self.name} ({self.class_path}, from {self.distribution}) cannot be imported: "
-                f"{type(error).__name__}: {error}"
-            ) from error
+            raise PluginError(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
+        if not inspect.isclass(found) or found.__name__ != self.name:
+            raise PluginError(f"{where} is not a class of that name: its entry point should have the class's own.")
+        return found
 
 
 @cache

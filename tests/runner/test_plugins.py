@@ -1,4 +1,7 @@
-"""Entry-point plugins: a third-party package, built and put on the path, is as good as the project's own classes."""
+"""Entry-point plugins: a third-party package, built and put on the path, is as good as the project's own classes.
+
+The package is that of docs/plugins.md, with two entry points that are wrong.
+"""
 
 import subprocess
 import sys
@@ -11,46 +14,21 @@ import pytest
 
 import run
 from runner import plugins
+from tests.plugin_recipe import write_files
+from tests.runner.command_line import TOY, only_run
 
-PYPROJECT = """
-[build-system]
-requires = ["setuptools"]
-build-backend = "setuptools.build_meta"
-[project]
-name = "party"
-version = "1.0"
-[project.entry-points."litspaces.callbacks"]
-Confetti = "party:Confetti"
-Broken = "party.broken:Broken"
-[project.entry-points."litspaces.lit_modules"]
-PartyModule = "party:PartyModule"
-[tool.setuptools]
-packages = ["party"]
-"""
-CODE = '''
-from lightning.pytorch.callbacks import Callback
-from tests.toys import ToyModule
-
-class Confetti(Callback):
-    """Celebrates."""
-    def __init__(self, pieces: int = 3) -> None:
-        self.pieces = pieces
-    def on_fit_end(self, trainer, pl_module) -> None:
-        print(f"confetti: {self.pieces} pieces")
-
-class PartyModule(ToyModule):
-    """Dances."""
-'''
+CALLBACKS = '[project.entry-points."litspaces.callbacks"]\n'
+WRONG = 'Broken = "shapes.broken:Broken"\nMisnamed = "shapes.worst:WorstReconstruction"\n'
 
 
 @pytest.fixture(scope="module")
-def party(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel of a tiny package, built by its own pyproject.toml and unpacked as pip would."""
-    source, site = tmp_path_factory.mktemp("party-source"), tmp_path_factory.mktemp("site")
-    (source / "party").mkdir()
-    (source / "pyproject.toml").write_text(PYPROJECT)
-    (source / "party" / "__init__.py").write_text(CODE)
-    (source / "party" / "broken.py").write_text("import a_module_that_is_not_there\n")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel of the package, built by its own pyproject.toml and unpacked as pip would."""
+    source, site = tmp_path_factory.mktemp("shapes-source"), tmp_path_factory.mktemp("site")
+    write_files(source)
+    project = source / "pyproject.toml"
+    project.write_text(project.read_text().replace(CALLBACKS, CALLBACKS + WRONG))
+    (source / "shapes" / "broken.py").write_text("import a_module_that_is_not_there\n")
     build = "import setuptools.build_meta as b; print(b.build_wheel('.'))"
     done = subprocess.run([sys.executable, "-c", build], cwd=source, capture_output=True, text=True, check=True)
     with zipfile.ZipFile(source / done.stdout.splitlines()[-1]) as wheel:
@@ -59,14 +37,14 @@ def party(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def with_party(party: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    monkeypatch.syspath_prepend(str(party))
+def with_shapes(shapes: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.syspath_prepend(str(shapes))
     monkeypatch.chdir(tmp_path)
+    write_files(tmp_path)
     plugins.registered.cache_clear()
     yield
+    # What was imported stays so: its classes live on, and jsonargparse looks for the modules of all there are.
     plugins.registered.cache_clear()
-    for name in [name for name in sys.modules if name.split(".")[0] == "party"]:
-        del sys.modules[name]
 
 
 def test_the_projects_own_classes_are_registered_by_entry_points() -> None:
@@ -75,42 +53,44 @@ def test_the_projects_own_classes_are_registered_by_entry_points() -> None:
     assert "RelativisticGAN" in [plugin.name for plugin in plugins.registered("modules")]
 
 
-@pytest.mark.usefixtures("with_party")
-def test_list_shows_it_and_names_what_is_broken(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("with_shapes")
+def test_list_shows_it_and_names_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(["list", "callbacks"]) == 0
     out = capsys.readouterr().out
-    assert "Confetti" in out
-    assert "Celebrates." in out
+    assert "WorstReconstruction" in out
+    assert "Logs val/worst_error" in out
     assert "ImageGrid" in out
-    assert "party.broken.Broken" in out
+    assert "shapes.broken.Broken" in out
     assert "a_module_that_is_not_there" in out
+    assert "Misnamed (shapes.worst.WorstReconstruction, from litspaces-shapes) is not a class of that name" in out
 
 
-@pytest.mark.usefixtures("with_party")
-def test_its_short_names_work_in_a_config(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    config = tmp_path / "party.yaml"
-    config.write_text(
-        "model: PartyModule\ndata: tests.toys.ToyData\n"
-        "trainer:\n  max_steps: 1\n  enable_progress_bar: false\n"
-        "  callbacks:\n    - class_path: Confetti\n      init_args: {pieces: 5}\n"
-    )
-    assert run.main(["fit", "--config", str(config)]) == 0
-    assert "confetti: 5 pieces" in capsys.readouterr().out
+@pytest.mark.usefixtures("with_shapes")
+@pytest.mark.filterwarnings("ignore:`ShapeAutoencoder.configure_optimizers` will be overridden")
+def test_its_short_names_work_in_a_config(tmp_path: Path) -> None:
+    short = ["--trainer.max_steps=2", "--trainer.val_check_interval=2", "--trainer.enable_progress_bar=false"]
+    assert run.main(["fit", "--config", "shapes.yaml", *short]) == 0
+    header = (only_run(tmp_path) / "metrics.csv").read_text().splitlines()[0]
+    assert {"val/loss", "val/worst_error"} <= set(header.split(","))
+    assert list(only_run(tmp_path).glob("media/reconstructions-*.png"))
 
 
-@pytest.mark.usefixtures("with_party")
-def test_nothing_joins_a_trainer_without_being_named(capsys: pytest.CaptureFixture[str]) -> None:
-    toy = ["--model=tests.toys.ToyModule", "--data=tests.toys.ToyData", "--trainer.enable_progress_bar=false"]
-    assert run.main(["fit", *toy, "--trainer.max_steps=1"]) == 0
-    assert "confetti" not in capsys.readouterr().out
-    assert "party" not in sys.modules
+@pytest.mark.usefixtures("with_shapes")
+def test_nothing_is_imported_or_joins_a_trainer_without_being_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+    monkeypatch.setattr(plugins.Plugin, "load", lambda plugin: loaded.append(plugin.name))
+    # The callback would refuse this module, which reconstructs nothing.
+    assert run.main(["fit", *TOY, "--trainer.max_steps=1"]) == 0
+    assert not loaded
 
 
-@pytest.mark.usefixtures("with_party")
-def test_a_broken_plugin_is_named_when_it_is_used(capsys: pytest.CaptureFixture[str]) -> None:
-    toy = ["--model=tests.toys.ToyModule", "--data=tests.toys.ToyData"]
-    assert run.main(["fit", *toy, "--trainer.callbacks+=Broken"]) == 2
-    assert "Broken (party.broken.Broken, from party) cannot be imported" in capsys.readouterr().err
+@pytest.mark.usefixtures("with_shapes")
+@pytest.mark.parametrize(("name", "reason"), [("Broken", "cannot be imported"), ("Misnamed", "is not a class of")])
+def test_a_wrong_plugin_is_named_when_it_is_used(name: str, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.main(["fit", *TOY, f"--trainer.callbacks+={name}"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {name} (shapes.")
+    assert f"from litspaces-shapes) {reason}" in said
 
 
 def test_list_of_an_unknown_kind(capsys: pytest.CaptureFixture[str]) -> None:
