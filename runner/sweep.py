@@ -119,13 +119,21 @@ def _sweep(options: argparse.Namespace, rest: list[str], space: SearchSpace) -> 
     if not config.is_file():
         names = [path.name for path in [*config.parent.glob("*.y*ml"), *shipped("configs").glob("*.yaml")]]
         raise UserError(f"there is no config file {config}.{nearest(config.name, names)}")
-    trainer = (yaml.safe_load(config.read_text(encoding="utf-8")) or {}).get("trainer") or {}
-    root = options.root or trainer.get("default_root_dir") or "runs"
-    space_name = find_space(options.space).stem
+    name = f"{config.stem}/sweep-{find_space(options.space).stem}"
     return Sweep(
-        name=f"{config.stem}/sweep-{space_name}",
-        folder=str((Path(root) / config.stem / f"sweep-{space_name}").resolve()),
+        name=name,
+        folder=str((Path(options.root or _root_of(config)) / name).resolve()),
         storage=options.storage,
         arguments=["--config", str(config), *space.fixed, *rest],
         limit=int(min(options.trials, space.run_cap or options.trials, space.num_cells())),
     )
+
+
+def _root_of(config: Path) -> str:
+    """Where the runs of a config are."""
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        return str(content["trainer"]["default_root_dir"])
+    except (yaml.YAMLError, KeyError, TypeError):
+        # It does not say; or it is no config, which the first trial explains.
+        return "runs"

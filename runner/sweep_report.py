@@ -38,7 +38,7 @@ def best_trial(study: optuna.Study) -> FrozenTrial | None:
 def table(study: optuna.Study, space: SearchSpace) -> Table:
     """The best trials: value, parameters, what became of them."""
     names = sorted(space.distributions)
-    shown = Table("trial", space.metric, *(name.removeprefix("model.init_args.") for name in names), "state")
+    shown = Table("trial", space.metric, *map(_short_name, names), "state")
     for trial in shown_trials(study)[:SHOWN]:
         values = [short(trial.params.get(name, "")) for name in names]
         shown.add_row(str(trial.number), short(trial.value), *values, outcome(trial))
@@ -72,7 +72,10 @@ def draw_pictures(folder: Path, study: optuna.Study, space: SearchSpace) -> None
     folder.mkdir(parents=True, exist_ok=True)
     _save(plots.plot_optimization_history(study, target_name=space.metric), folder / "history.png")
     if space.distributions:
-        _save(plots.plot_parallel_coordinate(study, target_name=space.metric), folder / "parallel_coordinates.png")
+        axes = plots.plot_parallel_coordinate(study, target_name=space.metric)
+        # Optuna cuts names after 20 characters, of which `model.init_args.` takes most.
+        axes.set_xticks(axes.get_xticks(), [space.metric, *map(_short_name, sorted(space.distributions))])
+        _save(axes, folder / "parallel_coordinates.png")
     if space.distributions and len(values) >= MIN_TRIALS:
         _save(plots.plot_param_importances(study, target_name=space.metric), folder / "importances.png")
 
@@ -89,3 +92,7 @@ def _save(axes: Any, path: Path) -> None:
 def short(value: object) -> str:
     """A value as a table shows it: a number to four digits."""
     return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def _short_name(name: str) -> str:
+    return name.removeprefix("model.init_args.")
