@@ -14,6 +14,7 @@ COMMANDS = {
     "test": ("runner.cli", "evaluate a checkpoint on the test data"),
     "predict": ("runner.cli", "write a checkpoint's predictions"),
     "sweep": ("runner.sweep", "search hyper-parameters, several trials at once"),
+    "export": ("runner.export", "write a checkpoint as a folder of weights, JSON and a model card"),
     "list": (
         "runner.listing",
         "show modules, datamodules, callbacks, optimizers and configs that have short names",

@@ -48,7 +48,8 @@ class RunSummary(Callback):
             ("checkpoint", getattr(checkpoint, "best_model_path", "") or last),
             ("metrics", _if_exists(self._folder / "metrics.csv")),
             ("W&B", _wandb(trainer)),
-            ("resume", (self._resume_command or "").format(checkpoint=_short(last)) if last else ""),
+            # Arguments of the command may have braces of their own.
+            ("resume", (self._resume_command or "").replace("{checkpoint}", _short(last)) if last else ""),
         ]
         return [(label, _short(text)) for label, text in found if text]
 

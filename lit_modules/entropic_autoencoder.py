@@ -32,6 +32,7 @@ from lit_modules.parts.coders import default_coders
 from lit_modules.parts.codes import CodeNorm, kl_to_normal, mmd_to_normal
 from lit_modules.parts.distributed import broadcast_buffers
 from lit_modules.parts.entropy import knn_entropy
+from lit_modules.parts.portable import FirstHalf, Portable, images_like, portable_chain
 from lit_modules.parts.samplers import CodeSampler
 
 REGULARIZERS = ("entropy", "none", "kl", "mmd")
@@ -220,6 +221,12 @@ class EntropicAutoencoder(BaseModule):
     def sample(self, n: int) -> Tensor:
         """``n`` new images (n, C, H, W), decoded from :meth:`latents`."""
         return self.decode(self.latents(n))
+
+    def portable_networks(self) -> dict[str, Portable]:
+        """The encoder, images (B, C, H, W) to codes (B, d) as :meth:`encode` gives them, and the decoder back."""
+        codes = FirstHalf() if self.hparams["regularizer"] == "kl" else self.code_norm
+        encoder = nn.Sequential(self.encoder, codes)
+        return portable_chain(images_like(self.hparams), encoder=encoder, decoder=self.decoder)
 
     @torch.no_grad()
     def fit_codes(self, batches: Iterable[Any]) -> None:

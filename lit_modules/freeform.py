@@ -35,6 +35,7 @@ from lit_modules.parts.adversarial import check_name
 from lit_modules.parts.base import BaseModule, batch_images
 from lit_modules.parts.center_loss import CenterLoss
 from lit_modules.parts.free_losses import FreeLosses
+from lit_modules.parts.portable import Portable, images_like, portable_chain
 
 __all__ = ["CenterLoss", "FreeLosses", "FreeformAutoencoder", "FreeformClassifier", "add_loss", "add_metric", "collect"]
 
@@ -127,6 +128,10 @@ class FreeformAutoencoder(FreeLosses, BaseModule):
     def reconstruct(self, x: Tensor) -> Tensor:
         """What becomes of images (B, C, S, S) on the way through the code."""
         return self.decode(self.encode(x))
+
+    def portable_networks(self) -> dict[str, Portable]:
+        """The encoder, images (B, C, S, S) to codes (B, d), and the decoder back."""
+        return portable_chain(images_like(self.hparams), encoder=self.encoder, decoder=self.decoder)
 
     def setup(self, stage: str) -> None:
         """Compile the networks if asked to."""
@@ -235,6 +240,11 @@ class FreeformClassifier(FreeLosses, BaseModule):
     def encode(self, x: Tensor) -> Tensor:
         """Features (B, d), float32, of images (B, C, S, S)."""
         return self.features(self.as_input(x)).float()
+
+    def portable_networks(self) -> dict[str, Portable]:
+        """The classifier, images (B, C, S, S) to logits (B, classes)."""
+        classifier = nn.Sequential(self.encoder, self.feature, self.classifier)
+        return portable_chain(images_like(self.hparams), classifier=classifier)
 
     def _labeled(self, batch: Any, batch_idx: int) -> tuple[Tensor, Tensor]:
         """Images and labels (B,) of a batch; labels are looked at in each epoch's first one."""

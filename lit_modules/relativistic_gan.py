@@ -83,6 +83,9 @@ class RelativisticGAN(GANModule):
         ValueError: an unknown name or an impossible value, naming it and the nearest right one.
     """
 
+    # Of its checkpoints, what `load_from_checkpoint` and an export can do without.
+    only_to_resume = ("gathered_batches",)
+
     def __init__(
         self,
         image_size: int = 28,

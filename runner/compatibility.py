@@ -26,7 +26,7 @@ def check_checkpoint(path: Path, model: LightningModule) -> None:
         UserError: the file is damaged, of another class, or of other sizes; the message names the arguments
             that differ.
     """
-    checkpoint = _load(path)
+    checkpoint = read_checkpoint(path)
     saved_class = checkpoint.get(KEY, {}).get("model_class")
     if saved_class and saved_class != class_path(model):
         raise UserError(
@@ -42,7 +42,12 @@ def check_checkpoint(path: Path, model: LightningModule) -> None:
         raise UserError(f"checkpoint {path} does not fit the model: {wrong}.{_differences(checkpoint, model)}")
 
 
-def _load(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint's contents, on the CPU, its tensors read when they are used.
+
+    Raises:
+        UserError: the file is damaged, or no checkpoint of Lightning.
+    """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:

@@ -47,7 +47,7 @@ def resolve_checkpoint(wanted: str, parent: Path, name: str) -> Path:
     if wanted not in ("last", "best"):
         return _existing(Path(wanted))
     for folder in sorted((parent / name).glob("*-*"), reverse=True):
-        found = folder / LAST if wanted == "last" else _best(folder)
+        found = folder / LAST if wanted == "last" else best_checkpoint(folder)
         if found and found.is_file():
             return found
     raise UserError(f"--ckpt_path {wanted}: no run in {parent / name} has a checkpoint yet.")
@@ -62,7 +62,7 @@ def _existing(path: Path) -> Path:
     raise UserError(f"there is no checkpoint {path}.{nearest(path.name, siblings)}")
 
 
-def _best(folder: Path) -> Path | None:
+def best_checkpoint(folder: Path) -> Path | None:
     """The run's best checkpoint: the only one beside last.ckpt."""
     others = [file for file in (folder / CHECKPOINTS).glob("*.ckpt") if file.name != "last.ckpt"]
     return max(others, key=lambda file: file.stat().st_mtime, default=None)

@@ -12,7 +12,7 @@ MAY_IMPORT = {
     "datamodules": {"datamodules"},
     "callbacks": {"callbacks", "weight_norms"},
     "weight_norms": {"weight_norms"},
-    "runner": {"lit_modules", "datamodules", "callbacks", "runner"},
+    "runner": {"lit_modules", "datamodules", "callbacks", "weight_norms", "runner"},
     "run": set(),
 }
 # Each costs seconds and serves some configs only: imported where it is used.

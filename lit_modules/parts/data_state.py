@@ -1,10 +1,24 @@
 """What a module that begins with its datamodule's vocabulary keeps of that datamodule in its checkpoints."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from lightning.pytorch import LightningModule
+
+_STATE_FOLLOWS = ContextVar("_STATE_FOLLOWS", default=False)
+
+
+@contextmanager
+def from_state() -> Iterator[None]:
+    """Inside, modules are built that get a checkpoint's state next: what that brings is not loaded from elsewhere."""
+    token = _STATE_FOLLOWS.set(True)
+    try:
+        yield
+    finally:
+        _STATE_FOLLOWS.reset(token)
 
 
 class DataState(LightningModule):
@@ -33,6 +47,11 @@ class DataState(LightningModule):
     def keep_data_state(self, checkpoint: dict[str, Any], name: str) -> None:
         """Remember the state of the datamodule in a checkpoint, where Lightning keeps it under its class's name."""
         self._data_state = checkpoint.get(name)
+
+    @property
+    def state_follows(self) -> bool:
+        """Whether a checkpoint's state comes next (see :func:`from_state`)."""
+        return _STATE_FOLLOWS.get()
 
     @property
     def is_fitting(self) -> bool:

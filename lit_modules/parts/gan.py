@@ -18,6 +18,7 @@ from lit_modules.parts.networks import (
     PointGenerator,
     apply_spectral_norm,
 )
+from lit_modules.parts.portable import Portable, portable_chain
 
 NETWORKS = ("convolutional", "points")
 
@@ -142,6 +143,10 @@ class GANModule(BaseModule):
         The noise comes from torch's random state: ``torch.manual_seed`` before a call repeats it.
         """
         return self.decode(self.latents(n))
+
+    def portable_networks(self) -> dict[str, Portable]:
+        """The generator, (B, L) to (B, ...), and the discriminator, (B, ...) to (B,)."""
+        return portable_chain(self.latents(2), generator=self.generator, discriminator=self.discriminator)
 
     # ---- Batches ----
 

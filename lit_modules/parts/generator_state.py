@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from lit_modules.parts.adversarial import check_name
 from lit_modules.parts.data_state import DataState, check_same
 from lit_modules.parts.qa_tokenizer import SPECIAL, QATokenizer
 from lit_modules.parts.readers import EncoderError
@@ -111,10 +112,12 @@ class GeneratorState(DataState):
         """Build what the checkpoint has.
 
         Raises:
-            ValueError: it is of another size than the hyper-parameters say, or a run that is gone on with has another
-                vocabulary.
+            ValueError: it is of another size than the hyper-parameters say, a run that is gone on with has another
+                vocabulary, or the attention is none that comes with torch.
         """
         saved = checkpoint[KEY]
+        # transformers would take an address, and fetch code from there.
+        check_name("attention", saved["network"]["attention"], ("sdpa", "eager"))
         self._data_class = saved["data"]
         self.keep_data_state(checkpoint, saved["data"])
         tokenizer = QATokenizer(saved["tokenizer"])

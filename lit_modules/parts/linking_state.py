@@ -50,9 +50,14 @@ class LinkingState(DataState):
             self._take_characters(characters, 0)
             return
         try:
-            self._assemble(self._reader_with(load_encoder(hp["encoder"])))
+            self._assemble(self._reader_with(self._encoder(hp["encoder"])))
         except EncoderError as error:
             self._missing = error
+
+    def _encoder(self, name: str) -> nn.Module:
+        if self.state_follows:
+            raise EncoderError(f"encoder={name!r} is not loaded, its weights come from a checkpoint")
+        return load_encoder(name)
 
     def _reader_with(self, encoder: nn.Module) -> PretrainedReader:
         return PretrainedReader(encoder, 2 * self.hparams["hidden"], self.hparams["dropout"])

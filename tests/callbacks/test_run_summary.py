@@ -46,6 +46,13 @@ def test_a_run_that_kept_nothing(tmp_path: Path) -> None:
     assert [label for label, _ in summary.lines(fit(tmp_path, summary))] == ["steps"]
 
 
+def test_a_command_with_braces(tmp_path: Path) -> None:
+    checkpoint = ModelCheckpoint(tmp_path, save_last=True)
+    summary = RunSummary("run.py fit '--trainer.callbacks+={}' --ckpt_path {checkpoint}")
+    lines = dict(summary.lines(fit(tmp_path, summary, checkpoint)))
+    assert lines["resume"] == f"run.py fit '--trainer.callbacks+={{}}' --ckpt_path {tmp_path / 'last.ckpt'}"
+
+
 def test_paths_below_this_folder_are_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "media").mkdir()
