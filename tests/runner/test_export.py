@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,9 @@ from callbacks.ema import load_averaged_weights
 from lit_modules.parts.networks import PointGenerator
 from runner.errors import UserError
 from runner.export import export
-from runner.exported import load
+from runner.exported import CONFIG, DATA, WEIGHTS, load
 from runner.plugins import Plugin
-from tests.runner.command_line import run_to_end
+from tests.runner.command_line import ROOT, run_to_end
 from tests.runner.exporting import POINTS, fit, fit_points, last, untrained
 from tests.test_every_module import MODULES, config_of
 from weight_norms import bake_in
@@ -238,3 +240,13 @@ def test_arguments_are_those_of_the_run(tmp_path: Path) -> None:
     config = json.loads((export(fit_points(tmp_path), tmp_path / "out") / "config.json").read_text())
     assert config["class"] == "lit_modules.relativistic_gan.RelativisticGAN"
     assert config["arguments"].items() >= POINTS.items()
+
+
+def test_the_pages_commands_are_accepted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "docs" / "export.md").read_text()
+    commands = re.findall(r"python run\.py (export [^\n`]*)", text)
+    assert commands
+    for command in commands:
+        assert "there is no checkpoint" in refused(capsys, *shlex.split(command)[1:])
+    about = (ROOT / "runner" / "exported.py").read_text()
+    assert all(name in text and name in about for name in (CONFIG, DATA, WEIGHTS, "training.yaml"))
