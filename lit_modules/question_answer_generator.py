@@ -171,9 +171,7 @@ class QuestionAnswerGenerator(GeneratorState, CountedEvaluation, BaseModule):
 
     def _no_losses(self) -> Tensor:
         """Of a process that gets no pair of a batch: (0,), with a gradient for every parameter, which DDP waits for."""
-        token = torch.zeros(1, 1, dtype=torch.int64, device=self.device)
-        logits: Tensor = self.network(token, token, token == 0)
-        return logits.flatten()[:0]
+        return self.one_token().flatten()[:0]
 
     def _draws(self, rows: int, batch_idx: int) -> Tensor:
         # For targets of any length that the network takes, so that a row's draws don't depend on the batch.

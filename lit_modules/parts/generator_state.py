@@ -2,6 +2,10 @@
 
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from lit_modules.parts import sharding
 from lit_modules.parts.adversarial import check_name
 from lit_modules.parts.data_state import DataState, check_same
 from lit_modules.parts.qa_tokenizer import SPECIAL, QATokenizer
@@ -97,6 +101,34 @@ class GeneratorState(DataState):
         data = getattr(self.trainer, "datamodule", None)
         if data is not None:
             self.take_data(data)
+
+    # ---- Its parameters, split among processes ----
+
+    def configure_model(self) -> None:
+        """Split the network's parameters among the processes if the strategy is ModelParallelStrategy.
+
+        Raises:
+            ValueError: its settings don't do that, or the run isn't one that trains.
+        """
+        if self.device_mesh is None:
+            return
+        if not self.is_fitting:
+            raise ValueError("ModelParallelStrategy is for training only: set trainer.strategy to auto or ddp")
+        sharding.split(self.network, self.network.layers, self.device_mesh)
+
+    def on_validation_start(self) -> None:
+        """Have the whole network on each process, which may write more or fewer pairs than the others."""
+        sharding.gather(self.network, self.one_token)
+
+    def on_validation_end(self) -> None:
+        """Go back to a part on each."""
+        sharding.scatter(self.network)
+
+    def one_token(self) -> Tensor:
+        """The network's logits after a single token, (1, 1, V)."""
+        token = torch.zeros(1, 1, dtype=torch.int64, device=self.device)
+        logits: Tensor = self.network(token, token, token == 0)
+        return logits
 
     # ---- Checkpoints ----
 

@@ -167,6 +167,12 @@ class UniLMNetwork(nn.Module):
         return self.bias.dtype
 
     @property
+    def layers(self) -> nn.ModuleList:
+        """The transformer's, in their order."""
+        layers: nn.ModuleList = self._model.encoder.layer
+        return layers
+
+    @property
     def _model(self) -> Any:
         return self.model
 
