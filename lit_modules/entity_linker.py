@@ -70,6 +70,7 @@ class EntityLinker(LinkingState, CountedEvaluation, BaseModule):
         betas: of Adam and its kin; other optimizers don't get it.
         lr_schedule: "constant", or "linear" or "cosine" falling to 0 at the run's end.
         warmup_steps: steps in which the learning rates rise linearly first.
+        compile: torch.compile the encoder for training (evaluation and linking run uncompiled).
         characters: the characters in the order of their numbers, the first for padding, the second for unknown ones.
 
     Raises:
@@ -97,6 +98,7 @@ class EntityLinker(LinkingState, CountedEvaluation, BaseModule):
         betas: Sequence[float] = (0.9, 0.999),
         lr_schedule: str = "constant",
         warmup_steps: int = 0,
+        compile: bool = False,
         characters: list[str] | None = None,
     ) -> None:
         super().__init__()
@@ -123,6 +125,8 @@ class EntityLinker(LinkingState, CountedEvaluation, BaseModule):
                 raise ValueError(f"{name}={hp[name]} must be at least 0 and below 1")
         if hp["warmup_steps"] < 0:
             raise ValueError(f"warmup_steps={hp['warmup_steps']} must not be negative")
+        if hp["compile"] and hp["encoder"] is None:
+            raise ValueError("compile=True needs an encoder: torch.compile leaves the LSTMs as they are")
 
     # ---- One training step ----
 
@@ -146,6 +150,12 @@ class EntityLinker(LinkingState, CountedEvaluation, BaseModule):
             return self.network.untouched()
         logits = self.network.link(encoding, mask, rows).float()
         return binary_cross_entropy_with_logits(logits, linked, reduction="sum") / mean_rows
+
+    def on_fit_start(self) -> None:
+        """Train in training mode; compile the encoder if asked to."""
+        super().on_fit_start()
+        if isinstance(self.network.reader, PretrainedReader):
+            self.compile_if_asked(self.network.reader.model, dynamic=True)
 
     def configure_optimizers(self) -> Any:
         """One optimizer over the network and its encoder, and a scheduler that steps with it."""

@@ -200,7 +200,7 @@ class FreeformClassifier(FreeLosses, BaseModule):
     def features(self, x: Tensor) -> Tensor:
         """Images (B, C, S, S) to features (B, d), watching the hidden layer."""
         h = self.encoder(x)
-        self.add_metric("x_h_norm", h.square().sum(dim=1).mean())
+        self.add_metric("x_h_norm", h.float().square().sum(dim=1).mean())
         return self.feature(h)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -58,6 +58,7 @@ class OptimizationFlow(BaseModule):
         optimizer: GradientFlow, SignFlow, ScalarRMSprop, LossGuidedFlow, DampedFlow, or the class path of any other.
         optimizer_args: its further arguments, such as max_ratio, the article's M.
         learning_rate: step size h.
+        compile: torch.compile the network; not with a test function.
         network: a network of your own, inputs to outputs. Networks passed from Python are not saved as
             hyper-parameters: pass them to ``load_from_checkpoint`` again.
         loss: outputs and targets to a scalar; by default the cross entropy of scores (B, classes) and classes (B,).
@@ -75,6 +76,7 @@ class OptimizationFlow(BaseModule):
         optimizer: str = "GradientFlow",
         optimizer_args: dict[str, Any] | None = None,
         learning_rate: float = 0.01,
+        compile: bool = False,
         network: nn.Module | None = None,
         loss: nn.Module | None = None,
     ) -> None:
@@ -96,6 +98,8 @@ class OptimizationFlow(BaseModule):
         check_name("function", name, tuple(TEST_FUNCTIONS))
         if self.loss is not None:
             raise ValueError("loss belongs to a network: leave it out with a test function")
+        if self.hparams["compile"]:
+            raise ValueError("compile belongs to a network: leave it out with a test function")
         self._function: Callable[[Tensor], Tensor] = TEST_FUNCTIONS[name].value
         usual = TEST_FUNCTIONS[name].start
         if start is not None and len(start) != len(usual):
@@ -180,6 +184,12 @@ class OptimizationFlow(BaseModule):
         buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
         with evaluation.random_state.replayed(), self.trainer.precision_plugin.train_step_context():
             return self._loss(evaluation.batch, lambda x: functional_call(network, buffers, (x,)))
+
+    def on_fit_start(self) -> None:
+        """Train in training mode; compile the network if asked to."""
+        super().on_fit_start()
+        if self.network is not None:
+            self.compile_if_asked(self.network)
 
     # ---- Test functions: the trajectory ----
 

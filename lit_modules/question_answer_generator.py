@@ -76,6 +76,7 @@ class QuestionAnswerGenerator(GeneratorState, CountedEvaluation, BaseModule):
         betas: of Adam and its kin; other optimizers don't get it.
         lr_schedule: "constant", or "linear" or "cosine" falling to 0 at the run's end.
         warmup_steps: steps in which the learning rate rises linearly first.
+        compile: torch.compile the network for training (evaluation and asking run uncompiled).
 
     Raises:
         ValueError: an unknown name or an impossible value, naming it and the nearest right one.
@@ -108,6 +109,7 @@ class QuestionAnswerGenerator(GeneratorState, CountedEvaluation, BaseModule):
         betas: Sequence[float] = (0.9, 0.999),
         lr_schedule: str = "constant",
         warmup_steps: int = 0,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         betas = [float(beta) for beta in betas]
@@ -184,6 +186,11 @@ class QuestionAnswerGenerator(GeneratorState, CountedEvaluation, BaseModule):
         ordinary = mask & (target != self.tokenizer.sep)
         return with_wrong_inputs(target, ordinary, draws, self.hparams["exposure_noise"])
 
+    def on_fit_start(self) -> None:
+        """Train in training mode; compile the network if asked to."""
+        super().on_fit_start()
+        self.compile_if_asked(self.network, dynamic=True)
+
     def configure_optimizers(self) -> Any:
         """One optimizer over the network, and a scheduler that steps with it."""
         _ = self.tokenizer
@@ -192,7 +199,9 @@ class QuestionAnswerGenerator(GeneratorState, CountedEvaluation, BaseModule):
     # ---- Evaluation ----
 
     def _count(self, batch: Mapping[str, Any]) -> None:
-        losses = self._token_losses(batch)
+        # As in the other commands, whose networks come from checkpoints and aren't compiled.
+        with torch.compiler.set_stance("force_eager"):
+            losses = self._token_losses(batch)
         self.cross_entropy.update(losses, torch.ones_like(losses))
         evaluated = self.hparams["evaluated_passages"]
         records = [record for record in batch["records"] if record.first and record.piece < evaluated]

@@ -1,7 +1,9 @@
 """What every LightningModule of this package does alike: keep its hyper-parameters, train in training mode, log."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -68,10 +70,25 @@ class BaseModule(LightningModule):
 
     # ---- Networks and their inputs ----
 
-    def compile_if_asked(self, *networks: nn.Module) -> None:
-        """Compile the networks if the hyper-parameter ``compile`` says so."""
-        for network in networks if self.hparams["compile"] else ():
-            network.compile()
+    def compile_if_asked(self, *networks: nn.Module, dynamic: bool | None = None) -> None:
+        """Compile the networks in place if the hyper-parameter ``compile`` says so.
+
+        Args:
+            networks: those that aren't compiled yet; names in ``state_dict`` stay as they are.
+            dynamic: whether to expect inputs of many sizes; by default when a second one comes.
+
+        Raises:
+            ValueError: there is no C++ compiler, and the networks are to run on a CPU.
+        """
+        if not self.hparams["compile"]:
+            return
+        if self.trainer.strategy.root_device.type == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
+            raise ValueError("compile=True needs a C++ compiler on a CPU: install g++, or set CXX to another one")
+        for network in networks:
+            if network._compiled_call_impl is None:
+                # What network.compile() does, in a frame of ours: of a class in torch.nn, such as Sequential, it
+                # compiles nothing.
+                network._compiled_call_impl = torch.compile(_framed(network._call_impl), dynamic=dynamic)
 
     def as_input(self, x: Tensor) -> Tensor:
         """``x`` on the module's device and in its type."""
@@ -88,6 +105,15 @@ class BaseModule(LightningModule):
         """``x`` in channels-last order if that is asked for and it is images."""
         images = self.hparams["channels_last"] and x.dim() == 4
         return x.contiguous(memory_format=torch.channels_last) if images else x
+
+
+def _framed(call: Callable[..., Any]) -> Callable[..., Any]:
+    def framed(*args: Any, **kwargs: Any) -> Any:
+        return call(*args, **kwargs)
+
+    # The compiler counts its results by code, up to a limit: each network has its own.
+    framed.__code__ = framed.__code__.replace()
+    return framed
 
 
 def batch_images(batch: Any, takes: tuple[int, ...] | None) -> Tensor:

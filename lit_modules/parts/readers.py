@@ -138,7 +138,9 @@ class PretrainedReader(nn.Module):
                 f"a text or description has {pieces.shape[1]} pieces, the encoder takes {longest}: set"
                 " data.max_length or data.max_description"
             )
-        return self.dropout(self.model(input_ids=pieces, attention_mask=mask.long()).last_hidden_state)
+        # Texts to link come in all sizes: evaluation would set the compiler off again and again.
+        model = self.model if self.training else self.model.forward
+        return self.dropout(model(input_ids=pieces, attention_mask=mask.long()).last_hidden_state)
 
 
 def load_encoder(name: str) -> nn.Module:
