@@ -48,7 +48,7 @@ def test_short_names_are_those_of_classes_on_the_page() -> None:
 
 
 def test_config_and_search_space_name_what_there_is() -> None:
-    config, space = yaml.safe_load(files()["shapes.yaml"]), yaml.safe_load(files()["sweep.yaml"])
+    config, space = yaml.safe_load(files()["shapes.yaml"]), yaml.safe_load(files()["search.yaml"])
     places = {"model": "ShapeAutoencoder", "data": "ShapeDataModule", "optimizer": "Tiger"}
     for key, name in places.items():
         assert config[key]["class_path"] == name
@@ -105,7 +105,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)  # Some fifteen processes, each of which imports torch.
 def test_the_page_word_by_word(environment: dict[str, str], tmp_path: Path) -> None:
     folder = tmp_path / "litspaces-shapes"
     write_files(folder)
@@ -117,7 +117,7 @@ def test_the_page_word_by_word(environment: dict[str, str], tmp_path: Path) -> N
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=300,
+            timeout=600,
         )
         print(f"$ {command.line}\n{done.stdout}")
         lacking = missing(command, done.stdout)
