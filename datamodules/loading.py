@@ -103,6 +103,10 @@ class ShardedSampler(DistributedSampler[int]):
             rows = self.size - start
         return start + rows * self.rank // self.num_replicas, start + rows * (self.rank + 1) // self.num_replicas
 
+    def rows_before(self, batch: int) -> int:
+        """Returns how many rows all processes together have had of an epoch before a batch."""
+        return min(batch * self.batch_size * self.num_replicas, self.size)
+
     def batches(self, start: int = 0) -> Iterator[Tensor]:
         """Yields the row numbers (int64, one dimension) of each batch of this process, from batch `start` on."""
         if self.shuffle:
@@ -146,7 +150,7 @@ class ResumableLoader(ABC):
         self._pin_memory = pin_memory and torch.cuda.is_available()
         self._epoch = 0
         self._batches = 0
-        self._loaded = False
+        self._loaded: dict[str, int] | None = None
 
     @abstractmethod
     def _load(self, start: int) -> Iterator[Batch]:
@@ -157,8 +161,13 @@ class ResumableLoader(ABC):
         return self.sampler.num_batches
 
     def __iter__(self) -> Iterator[Batch]:
-        start = self._batches if self._loaded and self._epoch == self.sampler.epoch else 0
-        self._epoch, self._batches, self._loaded = self.sampler.epoch, start, False
+        start = 0
+        if self._loaded and self._epoch == self.sampler.epoch:
+            # Of processes that all fail, the first one to end would end the others, whatever they have to say.
+            if rank_and_world_size()[0] == 0:
+                self._check_rows(self._loaded)
+            start = self._batches
+        self._epoch, self._batches, self._loaded = self.sampler.epoch, start, None
         coins = self.sampler.coins() if self._flip_coins else None
         for number, batch in enumerate(self._load(start), start):
             # Counted before it is handed over: a checkpoint is written while the generator waits at `yield`.
@@ -166,13 +175,28 @@ class ResumableLoader(ABC):
             yield batch if coins is None else (*batch, coins[slice(*self.sampler.bounds(number))])
 
     def state_dict(self) -> dict[str, int]:
-        """Returns the epoch and the number of its batches that were handed out."""
-        return {"epoch": self._epoch, "batches": self._batches}
+        """Returns the epoch, the number of its batches that were handed out, and their rows in all processes."""
+        rows = self.sampler.rows_before(self._batches)
+        return {"epoch": self._epoch, "batches": self._batches, "rows": rows, "size": self.sampler.size}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Makes the next iteration go on from there, if it is of the same epoch."""
+        """Makes the next iteration go on from there, if it is of the same epoch.
+
+        The number of processes may be another one, if their batches together are as large as before: otherwise that
+        iteration raises a ValueError, because it would repeat or leave out rows.
+        """
         self._epoch, self._batches = state_dict["epoch"], state_dict["batches"]
-        self._loaded = True
+        self._loaded = state_dict
+
+    def _check_rows(self, saved: dict[str, int]) -> None:
+        """Sees that as many batches are the same share of an epoch as in the run that is gone on with."""
+        rows, sampler = self.sampler.rows_before(saved["batches"]), self.sampler
+        if rows * saved["size"] != saved["rows"] * sampler.size:
+            raise ValueError(
+                f"{saved['batches']} batches had {saved['rows']} of {saved['size']} rows when the checkpoint was"
+                f" written, here they have {rows} of {sampler.size}: set data.batch_size so that all processes together"
+                " have as many rows in a batch as then (half as many each in twice as many processes)"
+            )
 
 
 class TensorLoader(ResumableLoader):

@@ -64,7 +64,13 @@ class RunCheckpoint(ModelCheckpoint):
         self.every_n_steps = every_n_steps
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Finds the run's folder, the same on all ranks."""
+        """Finds the run's folder, the same on all ranks.
+
+        Raises:
+            ValueError: the strategy would write folders, which nothing else here reads.
+        """
+        if getattr(trainer.strategy, "_save_distributed_checkpoint", False):
+            raise ValueError("a run's checkpoints are files: set trainer.strategy.save_distributed_checkpoint to false")
         self.dirpath = str(Path(trainer.log_dir or trainer.default_root_dir).resolve() / CHECKPOINTS)
         super().setup(trainer, pl_module, stage)
 

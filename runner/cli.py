@@ -174,7 +174,8 @@ class RunCLI(LightningCLI):
         inherited = os.environ.get(run_folder.INHERITED)
         if _is_child() and inherited:
             return Path(inherited)
-        if getattr(rank_zero_only, "rank", 0) != 0:
+        # Started by hand on several machines, Lightning's first process of each is rank 0 until the Trainer is built.
+        if getattr(rank_zero_only, "rank", 0) != 0 or os.environ.get("NODE_RANK", "0") != "0":
             return parent
         continued = run_folder.folder_of(self.checkpoint) if self.checkpoint and self.command == "fit" else None
         folder = continued or run_folder.create(parent, name)

@@ -68,7 +68,7 @@ def test_resume_in_the_middle_of_an_epoch(kind: str, done: int) -> None:
     first.sampler.set_epoch(2)
     list(itertools.islice(first, done))
     state = first.state_dict()
-    assert state == {"epoch": 2 if done else 0, "batches": done}
+    assert state == {"epoch": 2 if done else 0, "batches": done, "rows": 4 * done, "size": N}
 
     second = make(kind)
     second.load_state_dict(state)
@@ -87,7 +87,7 @@ def test_state_of_another_epoch_does_not_skip() -> None:
     loader = make("tensors")
     list(loader)
     state = loader.state_dict()
-    assert state == {"epoch": 0, "batches": 13}
+    assert state == {"epoch": 0, "batches": 13, "rows": 52, "size": N}
     loader.sampler.set_epoch(1)
     assert loader.state_dict() == state, "a checkpoint before the first batch must not skip the new epoch"
     resumed = make("tensors")
@@ -118,6 +118,25 @@ def test_ranks_together_are_one_process(kind: str, drop_last: bool, world_size: 
     ]
     together = [tuple(map(torch.cat, zip(*parts, strict=True))) for parts in zip(*ranks, strict=True)]
     assert equal(together, alone)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 3), (3, 2)])
+def test_resume_with_another_number_of_processes(before: int, after: int) -> None:
+    """With global batches as large as before, no row is lost or comes twice; with others it is refused."""
+    first = make("tensors", batch_size=12 // before, world_size=before, rank=0)
+    list(itertools.islice(first, 2))
+    ranks = [make("tensors", batch_size=12 // after, world_size=after, rank=rank) for rank in range(after)]
+    for loader in ranks:
+        loader.load_state_dict(first.state_dict())
+    rest = [tuple(map(torch.cat, zip(*parts, strict=True))) for parts in zip(*ranks, strict=True)]
+    assert equal(rest, list(make("tensors", batch_size=12, world_size=1, rank=0))[2:])
+    other = make("tensors", batch_size=12 // before, world_size=after, rank=0)
+    other.load_state_dict(first.state_dict())
+    with pytest.raises(ValueError, match=r"2 batches had 24 of 53 rows when .* set data.batch_size so that all"):
+        next(iter(other))
+    # The next epoch may be divided otherwise.
+    other.sampler.set_epoch(1)
+    assert len(list(other)) == len(other)
 
 
 @pytest.mark.parametrize("size", range(3, 40))

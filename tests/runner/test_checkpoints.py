@@ -9,6 +9,7 @@ from typing import ClassVar
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 from runner.checkpoints import AtomicCheckpointIO, RunCheckpoint
 from runner.exact_resume import ExactResume
@@ -103,3 +104,9 @@ def test_within_accumulated_gradients_last_is_not_written(tmp_path: Path) -> Non
 def test_every_n_steps_has_to_be_positive() -> None:
     with pytest.raises(ValueError, match="every_n_steps must be at least 1"):
         RunCheckpoint(every_n_steps=0)
+
+
+def test_checkpoints_that_are_folders_are_refused() -> None:
+    trainer = Trainer(accelerator="cpu", devices=1, strategy=ModelParallelStrategy(1, 1), logger=False)
+    with pytest.raises(ValueError, match=r"set trainer.strategy.save_distributed_checkpoint to false"):
+        RunCheckpoint().setup(trainer, ToyModule(), "fit")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from runner import run_folder
+from runner.cli import RunCLI
 from runner.errors import UserError
 
 
@@ -84,3 +85,10 @@ def test_write_atomically_keeps_the_old_text_when_it_fails(tmp_path: Path, monke
     with pytest.raises(OSError, match="no space"):
         run_folder.write_atomically(path, "new")
     assert path.read_text() == "old"
+
+
+def test_the_second_machine_makes_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first process doesn't know its rank yet when it is started by hand."""
+    monkeypatch.setenv("NODE_RANK", "1")
+    assert RunCLI._claim_folder(object.__new__(RunCLI), tmp_path, "digits") == tmp_path
+    assert not list(tmp_path.iterdir())
