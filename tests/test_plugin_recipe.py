@@ -21,7 +21,7 @@ PARENT = sysconfig.get_path("purelib")
 PROGRAMS = {
     "pip": '-m pip "$1" --quiet --no-index --no-build-isolation "${@:2}"',
     "pytest": '-m pytest -p no:cacheprovider "$@"',
-    "litspaces": '-c "import sys, run; sys.exit(run.main())" "$@"',
+    "litspaces": '-m run "$@"',
 }
 
 
