@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from runner.plugins import Plugin
+from tests.test_every_module import MODULES
+
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 TABLE = re.compile(r"^\|.*(?:\n\|.*)+", re.MULTILINE)
@@ -25,6 +28,17 @@ EXAMPLES = [
 def test_python_example_runs(block: str, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("plugin", MODULES, ids=lambda plugin: plugin.name)
+def test_ten_lines_use_the_module_without_run_py(plugin: Plugin) -> None:
+    """With a Trainer and a logger of one's own, beside longer examples; all of them are run above."""
+    text = "".join(page.read_text() for page in PAGES)
+    sections = re.findall(r"^## In code of your own\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
+    blocks = [block for section in sections for block in re.findall(r"```python\n(.*?)```", section, re.DOTALL)]
+    own = [block for block in blocks if f"from lit_modules import {plugin.name}\n" in block and "logger=pl." in block]
+    assert own
+    assert len([line for line in own[0].splitlines() if line.strip()]) <= 10
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
