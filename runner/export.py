@@ -149,7 +149,9 @@ def main(arguments: list[str]) -> int:
     except (UserError, PluginError, ValueError, OSError) as error:
         if debug:
             traceback.print_exception(error)
-        print(f"error: {error}", file=sys.stderr)
+        # The others come from deeper down.
+        plain = debug or isinstance(error, UserError | PluginError)
+        print(f"error: {error}{'' if plain else ' (--debug shows where)'}", file=sys.stderr)
         return 2
 
 

@@ -188,6 +188,14 @@ def test_mistakes_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixt
     assert not Path("out").exists()
 
 
+def test_errors_from_deeper_down(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(_: Path) -> None:
+        raise ValueError("broken")
+
+    monkeypatch.setattr("runner.export.find_checkpoint", broken)
+    assert refused(capsys, "--ckpt=x", "--out=y") == "error: broken (--debug shows where)\n"
+
+
 def test_out_has_to_be_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoint = last(fit_points(tmp_path))
     for name in ("full", "empty"):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 import run
 from lit_modules import EntropicAutoencoder, FreeformAutoencoder, FreeformClassifier, LibraryEmbedding, RelativisticGAN
+from lit_modules.parts.codes import CodeNorm
 from runner import export_onnx
 from runner.errors import UserError
 from runner.export_onnx import write_onnx
@@ -41,6 +42,8 @@ def train_a_little(module: LightningModule) -> None:
     for _ in range(3):
         for network, example in module.train().portable_networks().values():  # type: ignore[operator]
             network(torch.randn_like(example))
+    if isinstance(norm := getattr(module, "code_norm", None), CodeNorm):
+        norm.take_statistics(1 + 2 * torch.randn(9, 3))
     bake_in(module.eval())
 
 
