@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 
 class NonFiniteError(RuntimeError):
@@ -56,8 +57,13 @@ def _non_finite(tensors: dict[str, Tensor]) -> list[str]:
     floats = {name: tensor.detach() for name, tensor in tensors.items() if tensor.is_floating_point()}
     if not floats:
         return []
-    finite = torch.stack([torch.isfinite(tensor).all() for tensor in floats.values()]).tolist()
+    finite = torch.stack([_whole(torch.isfinite(tensor).all()) for tensor in floats.values()]).tolist()
     return [name for name, good in zip(floats, finite, strict=True) if not good]
+
+
+def _whole(flag: Tensor) -> Tensor:
+    """Of a parameter that is split among the processes, what all of them find."""
+    return flag.full_tensor() if isinstance(flag, DTensor) else flag
 
 
 def _message(bad: list[str], trainer: Trainer) -> str:

@@ -6,6 +6,8 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 from callbacks import NonFiniteError, NonFiniteGuard
 from tests.toys import ToyData, ToyModule
@@ -63,3 +65,14 @@ def test_no_checkpoint_is_written_with_bad_parameters(tmp_path: Path) -> None:
     with pytest.raises(NonFiniteError, match=r"parameter linear\.weight"):
         trainer_for(tmp_path, max_steps=5).fit(Poisoned(), datamodule=ToyData())
     assert not (tmp_path / "bad.ckpt").exists()
+
+
+def test_parameters_that_are_split_among_processes_are_looked_at(tmp_path: Path) -> None:
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    module = ToyModule()
+    fully_shard(module.linear, mesh=init_device_mesh("cpu", (1,)))
+    NonFiniteGuard().on_save_checkpoint(trainer_for(tmp_path), module, {})
+    with torch.no_grad():
+        module.linear.weight.mul_(float("nan"))
+    with pytest.raises(NonFiniteError, match=r"parameter linear\.weight became NaN"):
+        NonFiniteGuard().on_save_checkpoint(trainer_for(tmp_path), module, {})
