@@ -14,7 +14,9 @@ from typing import NoReturn
 
 import optuna
 import yaml
+from optuna.exceptions import StorageInternalError
 from rich.console import Console
+from sqlalchemy.exc import DBAPIError
 
 from runner.config_files import find_config, refuse_urls
 from runner.errors import UserError, nearest
@@ -52,6 +54,12 @@ def main(arguments: list[str]) -> int:
             traceback.print_exception(error)
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except (StorageInternalError, DBAPIError) as error:
+        if debug:
+            traceback.print_exception(error)
+        said = str(error.__cause__ or error).splitlines()[0]
+        print(f"error: the database failed: {said} The same command goes on with the sweep.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 

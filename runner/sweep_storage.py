@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ DRIVERS = {
 }
 # A worker that has not been heard of for so many seconds is gone.
 GRACE = 30
+# How often a database is opened in which tables are just made.
+TABLE_TRIES = 20
 OnLost = Callable[[optuna.Study, FrozenTrial], None]
 
 
@@ -135,10 +138,12 @@ def _database(address: str, on_lost: OnLost) -> RDBStorage:
         "grace_period": GRACE,
         "heartbeat_stale_trial_callback": on_lost,
     }
-    try:
-        return RDBStorage(address, **settings)
-    except sqlalchemy.exc.OperationalError as error:
-        raise UserError(f"the database does not answer: {str(error.orig).splitlines()[0]}") from error
-    except (sqlalchemy.exc.ProgrammingError, sqlalchemy.exc.IntegrityError):
-        # Another command line was making the tables; now they are there.
-        return RDBStorage(address, **settings)
+    for _ in range(TABLE_TRIES):
+        try:
+            return RDBStorage(address, **settings)
+        except sqlalchemy.exc.OperationalError as error:
+            raise UserError(f"the database does not answer: {str(error.orig).splitlines()[0]}") from error
+        except (sqlalchemy.exc.ProgrammingError, sqlalchemy.exc.IntegrityError):
+            # Another command line is making the tables, one after the other.
+            time.sleep(0.5)
+    return RDBStorage(address, **settings)

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,10 @@ from typing import Any
 
 import yaml
 
+from tests.runner.command_line import finish, start, wait_for
+
+# Seconds that a sweep may take: a trial is a start of the program, and there may be a dozen.
+TIMEOUT = 800.0
 CONFIG = {
     "model": {"class_path": "tests.toys.ToyModule"},
     "data": {"class_path": "tests.toys.ToyData"},
@@ -23,6 +28,18 @@ def write_sweep(folder: Path, parameters: dict[str, Any], **keys: Any) -> tuple[
     (folder / "toy.yaml").write_text(yaml.safe_dump(CONFIG))
     (folder / "space.yaml").write_text(yaml.safe_dump(space))
     return ("sweep", "--config=toy.yaml", "--space=space.yaml")
+
+
+def sweep_to_end(folder: Path, *command: str, code: int = 0) -> str:
+    """Runs a sweep to its end and returns what it printed."""
+    return finish(start(folder, *command), code, TIMEOUT)
+
+
+def start_sweep(folder: Path, *command: str, until: int, wandb: str = "disabled") -> subprocess.Popen[str]:
+    """Starts a sweep and waits until so many trials have begun to log."""
+    sweep = start(folder, *command, wandb=wandb)
+    wait_for(lambda: len(logged(folder)) >= until, sweep, TIMEOUT)
+    return sweep
 
 
 def results(folder: Path) -> list[dict[str, str]]:
@@ -72,7 +89,7 @@ def kill_a_busy_worker(folder: Path) -> None:
     """Kills a worker as its trial trains, and sees that the trial ends with it."""
     trial = next(process for process in processes(folder, "runner.sweep_child") if is_logging(process))
     os.kill(parent_of(trial), 9)
-    wait_until(lambda: not Path(f"/proc/{trial}").exists(), seconds=10)
+    wait_until(lambda: not Path(f"/proc/{trial}").exists())
 
 
 def is_logging(process: int) -> bool:

@@ -12,7 +12,7 @@ from runner.errors import UserError
 from runner.sweep_storage import LockedJournal, open_storage
 from tests.runner.command_line import finish, start, wait_for
 from tests.runner.postgres import postgres_server, programs
-from tests.runner.sweeping import LR, kill_a_busy_worker, logged, processes, results, states, write_sweep
+from tests.runner.sweeping import LR, TIMEOUT, kill_a_busy_worker, logged, processes, results, states, write_sweep
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
@@ -21,6 +21,7 @@ def ignore(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
     """Nothing is done about a lost trial."""
 
 
+@pytest.mark.timeout(25)
 def test_a_process_that_is_killed_leaves_no_lock(tmp_path: Path) -> None:
     """Neither its trial's nor, killed as it writes, the journal's, for which Optuna's own would wait 30 seconds."""
     script = (
@@ -52,12 +53,15 @@ def test_a_trial_is_lost_when_its_lock_is_free(tmp_path: Path) -> None:
     mine.record_heartbeat(first)
     assert other._get_stale_trial_ids(study._study_id) == []
     # Whoever goes on to the next trial gives the lock of the last one back and takes its file away.
+    lock = mine._held[first]
     mine.record_heartbeat(second)
+    assert not lock.is_locked
     assert [path.name for path in (tmp_path / "locks").iterdir()] == [str(second)]
     mine._held[second].release()
     assert other._get_stale_trial_ids(study._study_id) == [second]
 
 
+@pytest.mark.timeout(25)
 def test_two_threads_may_take_the_same_lock(tmp_path: Path) -> None:
     """Optuna's heart beats in a thread, the worker's in its own, and file locks exclude even these."""
     storage = LockedJournal(tmp_path / "journal.log", ignore)
@@ -100,20 +104,23 @@ def test_a_database(tmp_path: Path) -> None:
 def test_two_machines_share_a_postgresql_server(tmp_path: Path) -> None:
     """Two command lines with folders of their own, as on two machines; a worker of one is killed."""
     folders = [tmp_path / "one", tmp_path / "other"]
-    server = tmp_path / "server"
-    for folder in (*folders, server):
+    for folder in folders:
         folder.mkdir()
-    with postgres_server(server) as address:
+    with postgres_server() as address:
         options = (f"--storage={address}", "--trials=6", "--model.init_args.step_seconds=0.5")
         commands = [(*write_sweep(folder, LR), *options) for folder in folders]
         sweeps = [
             start(folder, *command, f"--workers={n}")
             for folder, command, n in zip(folders, commands, (2, 1), strict=True)
         ]
-        wait_for(lambda: len(logged(folders[0])) >= 2, sweeps[0])
-        kill_a_busy_worker(folders[0])
-        for sweep in sweeps:
-            assert "trials      6 of 6" in finish(sweep, timeout=800)
+        try:
+            wait_for(lambda: len(logged(folders[0])) >= 2, sweeps[0], TIMEOUT)
+            kill_a_busy_worker(folders[0])
+            for sweep in sweeps:
+                assert "trials      6 of 6" in finish(sweep, timeout=TIMEOUT)
+        finally:
+            for sweep in sweeps:
+                sweep.kill()
     for folder in folders:
         assert states(folder) == ["complete"] * 6 + ["lost"]
         assert not processes(folder)
