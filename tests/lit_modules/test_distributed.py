@@ -13,7 +13,7 @@ from lit_modules.parts.distributed import (
     own_rows,
     rank_and_world_size,
 )
-from tests.lit_modules.two_processes import CASES
+from tests.lit_modules.two_processes import AUTOENCODERS, CASES
 from tests.processes import Results, difference, results_of
 
 
@@ -56,3 +56,4 @@ def test_ranks_are_bit_equal(results: Any, case: str) -> None:
 def test_two_processes_equal_one(results: Any, case: str) -> None:
     assert difference(results[case, 1, 0]["state"], results[case, 2, 0]["state"]) < 1e-5
     assert difference(results[case, 1, 0]["logged"], results[case, 2, 0]["logged"]) < 1e-4
+    assert ("val/reconstruction" in results[case, 1, 0]["logged"]) == (case in AUTOENCODERS)

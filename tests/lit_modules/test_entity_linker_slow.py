@@ -20,3 +20,4 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 def test_two_processes_equal_one(results: Results, case: str) -> None:
     one = assert_two_equal_one(results, case, logged=1e-5)
     assert one["train/link"] > 0
+    assert {"val/mention_f1", "val/linking_accuracy", "val/f1"} <= one.keys()

@@ -17,3 +17,4 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 def test_two_processes_equal_one(results: Results, case: str) -> None:
     one = assert_two_equal_one(results, case, logged=1e-4)
     assert one["val/perplexity"] > 1
+    assert {"val/answer_f1", "val/question_rouge_l", "val/answer_in_passage"} <= one.keys()

@@ -79,9 +79,10 @@ def train(case: str, devices: int, folder: Path) -> None:
         accumulate_grad_batches=2 if case == "functional" else 1,
         gradient_clip_val=0.5 if case == "article" else None,
         max_steps=5,
+        val_check_interval=5,
     )
     shard = Shard(samples, trainer.global_rank, devices)
-    trainer.fit(model, shard)
+    trainer.fit(model, shard, shard if case in AUTOENCODERS else None)
     if case == "entropy":
         # The statistics are those of all ranks' images.
         model.fit_codes(shard)
