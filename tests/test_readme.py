@@ -15,7 +15,7 @@ from tests.runner.command_line import run_to_end
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMAND = re.compile(r"(?:python run\.py|litspaces) ((?:fit|validate|test|predict|list)\b[^\n`&|]*)")
+COMMAND = re.compile(r"(?:python run\.py|litspaces) ((?:fit|validate|test|predict|list|sweep|export)\b[^\n`&|]*)")
 
 
 def commands(path: Path) -> list[str]:
@@ -26,13 +26,14 @@ def commands(path: Path) -> list[str]:
 
 
 ALL = sorted({command.split(" #")[0].strip() for page in PAGES for command in commands(page)})
+EXPORTS, SWEEPS = ([command for command in ALL if command.startswith(name)] for name in ("export", "sweep"))
 
 
 def test_there_are_some() -> None:
     assert any(command.startswith("fit --config configs/relativistic_gan.yaml") for command in ALL)
 
 
-@pytest.mark.parametrize("command", ALL)
+@pytest.mark.parametrize("command", sorted({*ALL} - {*EXPORTS, *SWEEPS}))
 def test_command_is_accepted(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Parsed with every option it has; the checkpoint and data it may name need not be there."""
     monkeypatch.chdir(tmp_path)
@@ -43,6 +44,23 @@ def test_command_is_accepted(command: str, tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(SystemExit) as ended:
         run.main([*arguments, "--print_config"])
     assert ended.value.code == 0
+
+
+@pytest.mark.parametrize("command", EXPORTS)
+def test_export_needs_only_the_checkpoint(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = shlex.split(command)
+    assert run.main(arguments) == 2
+    assert capsys.readouterr().err == f"error: there is no checkpoint {arguments[2]}.\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [command for command in SWEEPS if "--storage" not in command])
+def test_sweep_runs(command: str, tmp_path: Path) -> None:
+    few = ("--trials=1", "--trainer.max_steps=2", "--trainer.val_check_interval=2", "--trainer.limit_val_batches=1")
+    assert "trials      1 of 1" in run_to_end(tmp_path, *shlex.split(command), *few)
 
 
 def test_python_examples_run(tmp_path: Path) -> None:
