@@ -124,8 +124,8 @@ TRIED: dict[str, dict[str, Setting]] = {
         for family, tried in (("ccks2019", (0.2, 0.4)), ("ccks2019, vectors", (0.4, 0.5)))
     },
     "ccks2019, encoder": {
-        f"encoder's rate {rate:g}": Setting(5, 0.99, _ENCODER | {"encoder_learning_rate": rate})
-        for rate in (1e-4, 3e-5)
+        f"encoder's rate 0.0001{word}": Setting(5, 0.99, _ENCODER | {"encoder_learning_rate": 1e-4} | schedule)
+        for word, schedule in (("", {}), (", falling", {"lr_schedule": "linear"}))
     },
     "wordnet, encoder": {
         f"encoder's rate {rate:g}": Setting(
