@@ -153,17 +153,21 @@ class SupportsAsking(Protocol):
         """At most n pairs about each text; the seed is of the random numbers."""
 
 
+class MissingMethodsError(TypeError):
+    """A module lacks the methods that a callback asks for; the message names them."""
+
+
 def require(module: object, protocol: type[Any], asked_by: object) -> Any:
     """`module` itself, known to satisfy `protocol`.
 
     Raises:
-        TypeError: it doesn't; the message names the module's class and the methods it lacks.
+        MissingMethodsError: it doesn't; the message names the module's class and the methods it lacks.
     """
     if isinstance(module, protocol):
         return module
     wanted = [name for name in vars(protocol) if not name.startswith("_")]
     missing = " and ".join(f"{name}()" for name in wanted if not callable(getattr(module, name, None)))
-    raise TypeError(
+    raise MissingMethodsError(
         f"{type(asked_by).__name__} needs a module with {missing}, which {type(module).__name__} doesn't have"
         f" (see callbacks.protocols.{protocol.__name__})"
     )

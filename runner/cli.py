@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -21,12 +20,12 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from callbacks.keras_progress_bar import KerasProgressBar
 from callbacks.non_finite_guard import NonFiniteError, NonFiniteGuard
-from callbacks.protocols import PreparesModule
+from callbacks.protocols import MissingMethodsError, PreparesModule
 from callbacks.run_summary import RunSummary
 from runner import run_folder
 from runner.checkpoints import AtomicCheckpointIO, RunCheckpoint
 from runner.compatibility import check_checkpoint
-from runner.config_files import find_config, named_configs, refuse_urls
+from runner.config_files import as_typed, find_config, named_configs, refuse_urls
 from runner.errors import Context, UserError, explain, is_union_report
 from runner.exact_resume import ExactResume
 from runner.interruption import GracefulStop, RunInterrupted
@@ -196,7 +195,7 @@ class RunCLI(LightningCLI):
 
     def _resume_command(self) -> str:
         kept = _without_option(self.arguments, "--ckpt_path")
-        return shlex.join(["python", "run.py", *kept]) + " --ckpt_path {checkpoint}"
+        return as_typed(kept) + " --ckpt_path {checkpoint}"
 
 
 def _progress_bar(settings: Any) -> list[ProgressBar]:
@@ -250,7 +249,7 @@ def _exit_code(arguments: list[str], debug: bool) -> int:
         return 0 if _is_child() else stop.exit_code
     except (NonFiniteError, FloatingPointError) as error:
         return _report(error, 0 if _is_child() else 1, debug)
-    except (UserError, PluginError, MisconfigurationException) as error:
+    except (UserError, PluginError, MisconfigurationException, MissingMethodsError) as error:
         return _report(error, 2, debug)
     except (ValueError, OSError) as error:
         # Most often a wrong argument or file, which the message names.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,3 +42,9 @@ def refuse_urls(arguments: Sequence[str]) -> None:
         address = value if option in ("-c", "--config") else option.partition("--config=")[2]
         if re.match(r"[a-z0-9+]+://", address, re.IGNORECASE):
             raise UserError(f"--config {address}: configs run code and are not read from addresses; save the file.")
+
+
+def as_typed(arguments: Sequence[str]) -> str:
+    """The command line to show to the user: `litspaces ...` if that was typed, `python run.py ...` otherwise."""
+    program = ["litspaces"] if Path(sys.argv[0]).stem == "litspaces" else ["python", "run.py"]
+    return shlex.join([*program, *arguments])

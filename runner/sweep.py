@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
-import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from optuna.exceptions import StorageInternalError
 from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 
-from runner.config_files import find_config, refuse_urls
+from runner.config_files import as_typed, find_config, refuse_urls
 from runner.errors import UserError, nearest
 from runner.search_space import SearchSpace
 from runner.shipped import shipped
@@ -48,7 +47,7 @@ def main(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     try:
         options, rest = _parse([argument for argument in arguments[1:] if argument != "--debug"])
-        return _run(options, rest, shlex.join(["python", "run.py", *arguments]))
+        return _run(options, rest, as_typed(arguments))
     except UserError as error:
         if debug:
             traceback.print_exception(error)

@@ -16,6 +16,8 @@ KNOWN = [
     r"The number of training batches .* is smaller than the logging interval",
     # Lightning 2.6 with torch 2.13.
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+    # An optimizer that a config names is meant.
+    r"`.*configure_optimizers` will be overridden by `RunCLI",
     # CPU runs are meant.
     r"GPU available but not used",
 ]

@@ -188,6 +188,11 @@ def test_trainer_settings_that_a_manual_module_has_itself(capsys: pytest.Capture
     assert "set --model.accumulate_grad_batches" in message
 
 
+def test_callback_that_the_module_has_no_methods_for(capsys: pytest.CaptureFixture[str]) -> None:
+    message = error_of(capsys, "fit", *TOY, *SHORT, "--trainer.callbacks=ReconstructionGrid")
+    assert "ReconstructionGrid needs a module with encode(), which ToyModule doesn't have" in message
+
+
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(["fit", *TOY, "--ckpt_path=nope.ckpt", "--debug"]) == 2
     assert "Traceback" in capsys.readouterr().err
