@@ -199,18 +199,19 @@ class LibraryEmbedding(NamedVectors, BaseModule):
 
     def _pairs(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Centers, contexts and weights, each (B,)."""
+        precision = torch.promote_types(self.centers.weight.dtype, torch.float32)
         if "tokens" in batch:
             center, context, weight = window_pairs(*(batch[name] for name in _TEXT))
             if self.hparams["tied"]:
                 other = center != context
                 center, context, weight = center[other], context[other], weight[other]
-            return center, context, weight
+            return center, context, weight.to(precision)
         if not isinstance(batch, Mapping) or not {"center", "context", "weight"} <= batch.keys():
             found = ", ".join(map(str, batch)) if isinstance(batch, Mapping) else type(batch).__name__
             raise ValueError(
                 f"a batch needs center, context and weight, or tokens, sentences and by_distance; this one is: {found}"
             )
-        return batch["center"], batch["context"], batch["weight"].float()
+        return batch["center"], batch["context"], batch["weight"].to(precision)
 
     def _draw(self, step: int, stream: str) -> Tensor | None:
         """The same noise (m,) on all ranks, as for one process with the whole batch."""

@@ -9,11 +9,11 @@ from tests.test_every_module import MODULES
 
 
 def test_every_module_has_one() -> None:
-    assert len(golden.ARTICLES) == len(MODULES)
+    assert len(golden.CONFIGS) == len(MODULES)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("article", golden.ARTICLES)
+@pytest.mark.parametrize("article", golden.CONFIGS)
 def test_no_number_has_changed(article: str) -> None:
     """To the last digit on the kind of machine where they were written, to 1e-4 elsewhere."""
     found, expected = golden.logged(article), golden.kept(article).read_text()

@@ -169,6 +169,14 @@ def test_half_precision(plugin: Plugin) -> None:
     assert far <= case.float16
 
 
+@pytest.mark.slow
+def test_double_precision(plugin: Plugin) -> None:
+    """Trained and validated; the start is another draw than in float32."""
+    _, end = trained(tiny(plugin), precision="64-true", limit_val_batches=1, val_check_interval=STEPS)
+    assert end.isfinite().all()
+    assert not torch.equal(end, end.float().double())
+
+
 def test_a_metric_of_half_precision_features_is_of_float32() -> None:
     model, x = FreeformClassifier(), torch.rand(4, 1, 28, 28)
     with torch.autocast("cpu", torch.bfloat16), collect() as added:

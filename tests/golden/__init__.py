@@ -16,21 +16,13 @@ from pathlib import Path
 import torch
 
 import run
+from benchmarks.processes import CONFIGS
 from runner.shipped import shipped
+
+__all__ = ["CONFIGS", "MACHINE", "kept", "logged", "machine"]
 
 FOLDER = Path(__file__).parent
 MACHINE = FOLDER / "machine.txt"
-ARTICLES = (
-    "relativistic_gan",
-    "library_embedding",
-    "optimization_flow",
-    "freeform_autoencoder",
-    "freeform_classifier",
-    "single_loss_gan",
-    "entity_linker",
-    "entropic_autoencoder",
-    "question_answer_generator",
-)
 OPTIONS = ("max_steps=20", "log_every_n_steps=1", "val_check_interval=20", "limit_val_batches=2")
 # These multiply rounding errors: in float32, other instructions moved a number by 5e-4.
 IN_FLOAT64 = {"relativistic_gan", "single_loss_gan", "entropic_autoencoder"}
