@@ -49,6 +49,7 @@ def test_size_is_kept_and_the_most_frequent_characters_stay(size: int) -> None:
     assert size == 4 or tokenizer.tokens[4] == "##e"
 
 
+@pytest.mark.slow
 def test_other_processes_make_the_same() -> None:
     """Hash tables have another order there."""
     script = (

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import huggingface_hub
 import pytest
 import torch
 from lightning.fabric.utilities import move_data_to_device
@@ -377,7 +378,9 @@ def test_stream_of_pieces(make: Make, tmp_path: Path) -> None:
         ({"tokenizer": "none/such"}, "tokenizer 'none/such' cannot be loaded"),
     ],
 )
-def test_wrong_arguments(options: dict[str, Any], message: str, make: Make) -> None:
+def test_wrong_arguments(options: dict[str, Any], message: str, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The hub's client tries for half a minute to reach it.
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match=message):
         make(**options)
 

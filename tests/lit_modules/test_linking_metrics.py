@@ -123,6 +123,7 @@ def updated(batches: Sequence[Sequence[int]]) -> list[Metric]:
     return metrics
 
 
+@pytest.mark.slow
 def test_two_processes_with_uneven_batches_equal_one(tmp_path: Path) -> None:
     expected = [as_floats(metric) for metric in updated([range(100)])]
     assert on_two_processes(__name__, tmp_path) == [expected * 2] * 2
