@@ -131,6 +131,12 @@ def test_config_says_in_its_first_line_what_it_is(path: Path) -> None:
     assert path.read_text().startswith("# Article ")
 
 
+def test_every_module_has_a_sweep() -> None:
+    trained = {yaml.safe_load(path.read_text())["model"]["class_path"] for path in CONFIGS}
+    swept = {yaml.safe_load((ROOT / "configs" / path.name).read_text())["model"]["class_path"] for path in SWEEPS}
+    assert swept == trained
+
+
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_sweep_names_arguments_that_exist(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     space = yaml.safe_load(path.read_text())

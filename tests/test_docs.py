@@ -13,7 +13,8 @@ import pytest
 from runner.plugins import Plugin
 from tests.test_every_module import MODULES
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 TABLE = re.compile(r"^\|.*(?:\n\|.*)+", re.MULTILINE)
 EXAMPLES = [
@@ -39,6 +40,21 @@ def test_ten_lines_use_the_module_without_run_py(plugin: Plugin) -> None:
     own = [block for block in blocks if f"from lit_modules import {plugin.name}\n" in block and "logger=pl." in block]
     assert own
     assert len([line for line in own[0].splitlines() if line.strip()]) <= 10
+
+
+@pytest.mark.parametrize("plugin", MODULES, ids=lambda plugin: plugin.name)
+def test_each_module_has_a_page(plugin: Plugin) -> None:
+    """Which a row of the README's first table names."""
+    rows = [row for row in (ROOT / "README.md").read_text().splitlines() if f"`{plugin.name}`" in row]
+    (page,) = re.findall(r"\]\((docs/\w+\.md)\) \|$", "\n".join(rows), re.MULTILINE)
+    assert plugin.name in (ROOT / page).read_text()
+
+
+def test_the_checks_that_contributors_are_told_of_exist() -> None:
+    named = re.findall(r"`(tests/\w+\.py)::(\w+)`", (ROOT / "CONTRIBUTING.md").read_text())
+    assert named
+    for file, test in named:
+        assert f"\ndef {test}(" in (ROOT / file).read_text(), f"{file} has no {test}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
