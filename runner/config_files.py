@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from runner.errors import UserError
+from runner.errors import UserError, nearest
 from runner.shipped import shipped
 
 
@@ -21,9 +21,39 @@ def find_config(argument: str) -> str:
     option, equals, path = argument.rpartition("=")
     if not path.endswith((".yaml", ".yml")) or Path(path).exists():
         return argument
-    candidate = shipped("configs") / Path(path).name
-    names_it = Path(path).parent in (Path("."), Path("configs"))
-    return f"{option}{equals}{candidate}" if names_it and candidate.is_file() else argument
+    found = here_or_shipped(Path(path), "configs")
+    return argument if found is None else f"{option}{equals}{found}"
+
+
+def here_or_shipped(path: Path, kind: str) -> Path | None:
+    """The path if it exists, else the shipped file that it names, if any.
+
+    Args:
+        path: of a file.
+        kind: "configs" or "sweeps".
+    """
+    if path.exists():
+        return path
+    candidate = shipped(kind) / path.name
+    return candidate if path.parent in (Path("."), Path(kind)) and candidate.is_file() else None
+
+
+def find_file(path: Path, kind: str, what: str) -> Path:
+    """The same of a file that has to be there.
+
+    Args:
+        path: of a file.
+        kind: "configs" or "sweeps".
+        what: the error calls it.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = here_or_shipped(path, kind)
+    if found is not None and found.is_file():
+        return found
+    files = [*path.parent.glob("*.y*ml"), *shipped(kind).glob("*.yaml")]
+    raise UserError(f"there is no {what} {path}.{nearest(path.name, [file.name for file in files])}")
 
 
 def named_configs(arguments: Sequence[str]) -> list[Path]:

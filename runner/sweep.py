@@ -17,10 +17,9 @@ from optuna.exceptions import StorageInternalError
 from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 
-from runner.config_files import as_typed, find_config, refuse_urls
-from runner.errors import UserError, nearest
+from runner.config_files import as_typed, find_file, refuse_urls
+from runner.errors import UserError
 from runner.search_space import SearchSpace
-from runner.shipped import shipped
 from runner.sweep_crew import Crew
 from runner.sweep_file import find_space, read_space
 from runner.sweep_report import best_trial, draw_pictures, short, table, write_csv
@@ -122,10 +121,7 @@ def _summary(sweep: Sweep, study: optuna.Study, space: SearchSpace, command: str
 
 
 def _sweep(options: argparse.Namespace, rest: list[str], space: SearchSpace) -> Sweep:
-    config = Path(find_config(options.config))
-    if not config.is_file():
-        names = [path.name for path in [*config.parent.glob("*.y*ml"), *shipped("configs").glob("*.yaml")]]
-        raise UserError(f"there is no config file {config}.{nearest(config.name, names)}")
+    config = find_file(Path(options.config), "configs", "config file")
     name = f"{config.stem}/sweep-{find_space(options.space).stem}"
     return Sweep(
         name=name,

@@ -14,9 +14,9 @@ from typing import Any
 import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from runner.config_files import find_file
 from runner.errors import UserError, nearest
 from runner.search_space import Constant, Halving, SearchSpace, Tree, leaves
-from runner.shipped import shipped
 
 METHODS = ("grid", "random", "bayes")
 GOALS = ("minimize", "maximize")
@@ -32,14 +32,7 @@ def find_space(name: str) -> Path:
     Raises:
         UserError: there is none.
     """
-    path = Path(name)
-    candidate = shipped("sweeps") / path.name
-    if not path.exists() and path.parent in (Path("."), Path("sweeps")) and candidate.is_file():
-        return candidate
-    if path.is_file():
-        return path
-    files = [*path.parent.glob("*.y*ml"), *shipped("sweeps").glob("*.yaml")]
-    raise UserError(f"there is no search space {path}.{nearest(path.name, [file.name for file in files])}")
+    return find_file(Path(name), "sweeps", "search space")
 
 
 def read_space(path: Path) -> SearchSpace:
