@@ -36,9 +36,10 @@ def trainer_of(devices: int, **options: Any) -> Trainer:
     return Trainer(**{"accelerator": "cpu", **several, **quiet, **options})
 
 
-def save_result(trainer: Trainer, model: LightningModule, folder: Path, case: str) -> None:
-    """Save what this process has at the end, for :func:`results_of`."""
-    result = {"state": model.state_dict(), "logged": dict(trainer.callback_metrics)}
+def save_result(trainer: Trainer, model: LightningModule, folder: Path, case: str, **more: Any) -> None:
+    """Save what this process has at the end, and more, for :func:`results_of`; split parameters put together."""
+    state = {name: v.full_tensor() if hasattr(v, "full_tensor") else v for name, v in model.state_dict().items()}
+    result = {"state": state, "logged": dict(trainer.callback_metrics), **more}
     torch.save(result, folder / f"{case}-{trainer.world_size}-{trainer.global_rank}.pt")
 
 

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import pytest
-import torch
 
 import run
 from tests.processes import difference
-from tests.runner.command_line import only_run, run_to_end
+from tests.runner.command_line import last_checkpoint, only_run, run_to_end
 
 # An optimizer that doesn't enlarge differences of rounding, as Adam does.
 FIT = ["fit", "--config=configs/relativistic_gan_points.yaml", "--model.optimizer=torch.optim.SGD"]
@@ -26,10 +25,6 @@ def fit(folder: Path, processes: int, steps: int, *more: str, code: int = 0) -> 
         patch.chdir(folder)
         assert run.main(options) == code
     return ""
-
-
-def last_checkpoint(folder: Path) -> dict[str, object]:
-    return torch.load(only_run(folder) / "checkpoints" / "last.ckpt", weights_only=True)
 
 
 @pytest.mark.slow

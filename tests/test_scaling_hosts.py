@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.comparing import assert_same
-from tests.runner.command_line import LEFT_BY_RUNS, ROOT, only_run, run_to_end
+from tests.runner.command_line import ROOT, clean_environment, last_checkpoint, only_run, run_to_end
 
 TORCHRUN = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d"]
 RENDEZVOUS = ["--rdzv-endpoint=one:29400", "--rdzv-id=tests"]
@@ -38,10 +37,8 @@ def namespaces() -> list[str]:
 
 def on_two_hosts(one: Path, two: Path, *arguments: str) -> str:
     """Runs run.py on both hosts, each in its folder, and returns what they printed."""
-    environment = {name: value for name, value in os.environ.items() if name not in LEFT_BY_RUNS}
-    environment |= {"PYTHONPATH": str(ROOT), "WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1"}
     # Which network is the other host's: gloo would take the one that the host's name is in, as is right here too.
-    environment["GLOO_SOCKET_IFNAME"] = "cable"
+    environment = clean_environment() | {"GLOO_SOCKET_IFNAME": "cable"}
     hosts = [*namespaces(), str(ROOT / "tests" / "two_hosts.sh"), str(one), str(two)]
     command = [
         *hosts,
@@ -55,10 +52,6 @@ def on_two_hosts(one: Path, two: Path, *arguments: str) -> str:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr
-
-
-def last_checkpoint(folder: Path) -> dict[str, object]:
-    return torch.load(only_run(folder) / "checkpoints" / "last.ckpt", weights_only=True)
 
 
 @pytest.mark.slow

@@ -11,12 +11,11 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import ModelParallelStrategy
-from torch import Tensor
 
 from lit_modules.question_answer_generator import QuestionAnswerGenerator
 from tests.lit_modules.asking_processes import SMALL
 from tests.lit_modules.passage_data import TinyPassages, written
-from tests.processes import trainer_of
+from tests.processes import save_result, trainer_of
 
 # An optimizer with a state that doesn't enlarge differences of rounding, as Adam's does.
 ARGUMENTS = SMALL | {"layers": 2, "optimizer_args": {"momentum": 0.9}}
@@ -36,10 +35,6 @@ def fit(devices: int, epochs: int, ckpt_path: Path | None = None) -> tuple[Train
     return trainer, model
 
 
-def whole(value: Tensor) -> Tensor:
-    return value.full_tensor() if hasattr(value, "full_tensor") else value
-
-
 def train(case: str, devices: int, folder: Path) -> None:
     half = folder / f"half-{devices}.ckpt"
     if case == "resumed":
@@ -47,9 +42,7 @@ def train(case: str, devices: int, folder: Path) -> None:
     trainer, model = fit(devices, 3, half if case == "resumed" else None)
     own = sum(p.to_local().numel() if devices > 1 else p.numel() for p in model.parameters())
     trainer.save_checkpoint(folder / f"{case}-{devices}.ckpt", weights_only=False)
-    result = {"state": {name: whole(value) for name, value in model.state_dict().items()}, "own": own}
-    result["logged"] = dict(trainer.callback_metrics)
-    torch.save(result, folder / f"{case}-{devices}-{trainer.global_rank}.pt")
+    save_result(trainer, model, folder, case, own=own)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lit_modules import EntropicAutoencoder, RelativisticGAN, SingleLossGAN
-from tests.processes import trainer_of
+from tests.processes import save_result, trainer_of
 
 POINTS: dict[str, Any] = {
     "network": "points",
@@ -86,9 +86,7 @@ def train(case: str, devices: int, folder: Path) -> None:
     if case == "entropy":
         # The statistics are those of all ranks' images.
         model.fit_codes(shard)
-    logged = dict(trainer.callback_metrics)
-    result = {"state": model.state_dict(), "logged": logged}
-    torch.save(result, folder / f"{case}-{devices}-{trainer.global_rank}.pt")
+    save_result(trainer, model, folder, case)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,9 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 # What a run in this process may have left in its environment.
@@ -17,14 +20,18 @@ LEFT_BY_RUNS = {"LITSPACES_RUN_FOLDER", "PL_GLOBAL_SEED", "MASTER_ADDR", "MASTER
 TOY = ("--model=tests.toys.ToyModule", "--data=tests.toys.ToyData", "--trainer.enable_progress_bar=false")
 
 
+def clean_environment(wandb: str = "disabled") -> dict[str, str]:
+    """This process's, without what a run in it has left, for a run of its own."""
+    environment = {name: value for name, value in os.environ.items() if name not in LEFT_BY_RUNS}
+    return environment | {"PYTHONPATH": str(ROOT), "WANDB_MODE": wandb, "OMP_NUM_THREADS": "1"}
+
+
 def start(folder: Path, *arguments: str, wandb: str = "disabled") -> subprocess.Popen[str]:
     """Starts `run.py` in `folder`, in a process group of its own."""
-    environment = {name: value for name, value in os.environ.items() if name not in (*LEFT_BY_RUNS, "LOCAL_RANK")}
-    environment |= {"PYTHONPATH": str(ROOT), "WANDB_MODE": wandb, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, str(ROOT / "run.py"), *arguments],
         cwd=folder,
-        env=environment,
+        env=clean_environment(wandb),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -61,6 +68,12 @@ def rows(folder: Path) -> Sequence[str]:
     """The rows of the only run's metrics.csv below `folder`."""
     files = list(folder.glob("runs/*/*/metrics.csv"))
     return files[0].read_text().splitlines() if files else []
+
+
+def last_checkpoint(folder: Path) -> dict[str, Any]:
+    """What the last checkpoint of the only run below `folder` holds."""
+    checkpoint: dict[str, Any] = torch.load(only_run(folder) / "checkpoints" / "last.ckpt", weights_only=True)
+    return checkpoint
 
 
 def only_run(folder: Path) -> Path:
