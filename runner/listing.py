@@ -6,12 +6,12 @@ import inspect
 import sys
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from runner.errors import nearest
 from runner.plugins import GROUPS, PluginError, registered
 from runner.shipped import shipped
+from runner.tables import table_console
 
 KINDS = (*GROUPS, "configs")
 
@@ -33,9 +33,7 @@ def main(arguments: list[str]) -> int:
         print(f"error: list knows no {unknown[0]!r}.{nearest(unknown[0], KINDS)}", file=sys.stderr)
         return 2
     for kind in wanted or KINDS:
-        # In a pipe a line holds all of a row: rich would take 80 columns for the width of a terminal.
-        console = Console(width=None if sys.stdout.isatty() else 1000)
-        console.print(_configs() if kind == "configs" else _plugins(kind))
+        table_console().print(_configs() if kind == "configs" else _plugins(kind))
     return 0
 
 

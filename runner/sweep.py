@@ -14,7 +14,6 @@ from typing import NoReturn
 import optuna
 import yaml
 from optuna.exceptions import StorageInternalError
-from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 
 from runner.config_files import as_typed, find_file, refuse_urls
@@ -25,6 +24,7 @@ from runner.sweep_file import find_space, read_space
 from runner.sweep_report import best_trial, draw_pictures, short, table, write_csv
 from runner.sweep_study import Sweep, prepare_study, quiet_optuna
 from runner.sweep_trials import count_finished
+from runner.tables import table_console
 
 OPTIONS = ("--config", "--space", "--trials", "--workers", "--storage")
 
@@ -97,8 +97,7 @@ def _run(options: argparse.Namespace, rest: list[str], command: str) -> int:
         crew.watch(study, space)
     finally:
         crew.kill()
-    console = Console(soft_wrap=not sys.stdout.isatty())
-    console.print(table(study, space))
+    table_console().print(table(study, space))
     write_csv(sweep.path / "trials.csv", study, space)
     draw_pictures(sweep.path / "media", study, space)
     for label, text in _summary(sweep, study, space, command):
